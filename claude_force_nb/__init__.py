@@ -1,0 +1,1 @@
+"""Run Claude agents in Jupyter cells: concurrent, cached, signed, repeatable."""

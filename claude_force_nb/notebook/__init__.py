@@ -1,0 +1,1 @@
+"""The notebook edge: the only part that may import IPython and ipywidgets."""
