@@ -1,0 +1,210 @@
+"""Keeping the cache within its size without an index.
+
+Keys are hashes, so each folder is a fair sample of the whole: when one group of folders keeps to
+its share by dropping what was used longest ago, the cache keeps to its size and behaves like one
+big LRU. A pass looks at one group only, however many entries there are.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import os
+import random
+import re
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import Dict, Iterable, Iterator, List, NamedTuple, Tuple
+
+from .store import ENTRY_NAME, EntryStore, remove
+
+PASS_EVERY = 16  # writes; a pass costs about as much as the writes it follows
+MIN_GROUP_ENTRIES = 64  # with fewer, chance decides too much which entries are dropped
+SHARDS = 256
+LITTER_AGE_S = 3600.0
+LITTER_NAME = re.compile(r"\.t\d+-\d+-\d+|\.[0-9a-f]{16}\.lk")
+_TYPICAL_ENTRY_BYTES = 4096.0
+_FULL_SCAN_ENTRIES = 16
+_SAMPLED_SHARDS = 4
+
+
+class FileInfo(NamedTuple):
+    """An entry's file as eviction sees it; the tuple's order is the order of eviction."""
+
+    mtime_ns: int
+    size_bytes: int
+    path: str
+
+
+class Listing(NamedTuple):
+    """What lies in one or more folders: entries, and litter that killed processes left."""
+
+    files: List[FileInfo]
+    litter: List[str]
+
+
+def listing(shards: Iterable[str], litter_age_s: float = LITTER_AGE_S) -> Listing:
+    """Look at the folders *shards*; other people's files are in neither list."""
+    found = Listing([], [])
+    before_ns = (time.time() - litter_age_s) * 1e9
+    for shard in shards:
+        with contextlib.suppress(OSError):
+            if not os.path.islink(shard):
+                with os.scandir(shard) as items:
+                    for item in items:
+                        with contextlib.suppress(OSError):
+                            _sort(item, shard[-2:], before_ns, found)
+    return found
+
+
+def _sort(item: os.DirEntry[str], start: str, litter_before_ns: float, found: Listing) -> None:
+    name = item.name
+    if name[:2] == start and ENTRY_NAME.fullmatch(name):
+        status = item.stat(follow_symlinks=False)
+        found.files.append(FileInfo(status.st_mtime_ns, status.st_size, item.path))
+    elif (
+        LITTER_NAME.fullmatch(name)
+        and item.stat(follow_symlinks=False).st_mtime_ns < litter_before_ns
+    ):
+        found.litter.append(item.path)
+
+
+def surplus(files: List[FileInfo], target_bytes: float) -> Iterator[FileInfo]:
+    """Which of *files* to drop, the longest unused first, until *target_bytes* remain.
+
+    The most recently used one stays, however large it is: somebody has just paid for it.
+    """
+    heap = list(files)
+    heapq.heapify(heap)
+    total = sum(info.size_bytes for info in heap)
+    while total > target_bytes and len(heap) > 1:
+        victim = heapq.heappop(heap)
+        total -= victim.size_bytes
+        yield victim
+
+
+@dataclass
+class _Group:
+    """What this process knows of a group of folders.
+
+    ``size_bytes`` is a lower bound: what the last pass left, and what was written here since.
+    """
+
+    size_bytes: float = 0.0
+    writes: int = 0
+    scanned: bool = False
+
+
+@dataclass
+class Evictor:
+    """Keeps one store within *max_size_bytes*.
+
+    A group is looked at when it must be full, after every 16 writes into it, and, while it was
+    never looked at, on every 16th write anywhere.
+
+    Args:
+        store: The files.
+        max_size_bytes: How much all entries together may take.
+    """
+
+    store: EntryStore
+    max_size_bytes: float
+    _groups: Dict[int, _Group] = field(default_factory=dict)
+    _count: int = 1
+    _writes: int = field(default_factory=lambda: random.randrange(PASS_EVERY))
+    _mean_bytes: float = _TYPICAL_ENTRY_BYTES
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        self._count = self._wanted_groups()
+
+    def wrote(self, key: str, size_bytes: int) -> int:
+        """Note a write; drop old entries if it is time to.
+
+        Returns:
+            How many were dropped.
+        """
+        with self._lock:
+            self._writes += 1
+            index = int(key[:2], 16) % self._count
+            group = self._groups.setdefault(index, _Group())
+            group.size_bytes += size_bytes
+            group.writes += 1
+            due = self._due(group)
+        return self._pass(index) if due else 0
+
+    def trim(self) -> int:
+        """Bring every group within its share; how many entries were dropped."""
+        return sum(self._pass(index) for index in range(self._count))
+
+    def after_fork(self) -> None:
+        """Replace a lock that another thread of the parent may have held."""
+        self._lock = threading.Lock()
+
+    @property
+    def _budget_bytes(self) -> float:
+        return self.max_size_bytes / self._count
+
+    def _due(self, group: _Group) -> bool:
+        if group.size_bytes > self._budget_bytes or group.writes >= PASS_EVERY:
+            return True
+        return not group.scanned and self._writes % PASS_EVERY == 0
+
+    def _pass(self, index: int) -> int:
+        shards = [f"{self.store.root}/{number:02x}" for number in range(index, SHARDS, self._count)]
+        files, litter = listing(shards)
+        for path in litter:
+            remove(path)
+        total = sum(info.size_bytes for info in files)
+        dropped, freed_bytes = 0, 0
+        if total > self._budget_bytes:
+            for victim in surplus(files, self._target_bytes(total, len(files))):
+                dropped += remove(victim.path)
+                freed_bytes += victim.size_bytes
+        self._learn(index, total - freed_bytes, total, len(files))
+        return dropped
+
+    def _target_bytes(self, total: int, entries: int) -> float:
+        """Below the budget by what comes until the next pass, but never by more than an eighth."""
+        return self._budget_bytes - min(PASS_EVERY * total / entries, self._budget_bytes / 8)
+
+    def _learn(self, index: int, left_bytes: float, seen_bytes: int, seen_entries: int) -> None:
+        with self._lock:
+            self._groups[index] = _Group(left_bytes, 0, True)
+            if not seen_entries:
+                return
+            # A group is a fair sample; a few passes settle the mean.
+            self._mean_bytes += (seen_bytes / seen_entries - self._mean_bytes) / 2
+            wanted = self._wanted_groups()
+            if not wanted <= self._count <= 2 * wanted:
+                self._count, self._groups = wanted, {}
+
+    def _wanted_groups(self) -> int:
+        """The largest power of two up to 256 that leaves 64 entries to a group."""
+        groups = self.max_size_bytes / (MIN_GROUP_ENTRIES * self._mean_bytes)
+        return min(SHARDS, 1 << max(0, int(groups).bit_length() - 1))
+
+
+def measure(store: EntryStore, *, exact: bool = False) -> Tuple[int, int]:
+    """Number and bytes of all entries.
+
+    Exact for a small cache. A large one is estimated from four folders, which hold a fair
+    sample, unless *exact* asks to look at all of them.
+    """
+    shards = list(store.shards())
+    random.shuffle(shards)
+    entries, size_bytes = _count(shards[:_SAMPLED_SHARDS])
+    rest = shards[_SAMPLED_SHARDS:]
+    if not rest:
+        return entries, size_bytes
+    if exact or entries < _FULL_SCAN_ENTRIES * _SAMPLED_SHARDS:
+        more, more_bytes = _count(rest)
+        return entries + more, size_bytes + more_bytes
+    scale = len(shards) / _SAMPLED_SHARDS
+    return round(entries * scale), round(size_bytes * scale)
+
+
+def _count(shards: List[str]) -> Tuple[int, int]:
+    sizes = [info.size_bytes for info in listing(shards).files]
+    return len(sizes), sum(sizes)

@@ -1,0 +1,160 @@
+"""Why a request was not answered from the cache: the nearest stored request and the difference."""
+
+from __future__ import annotations
+
+import difflib
+import heapq
+import json
+import os
+import re
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any, Iterator, List, Mapping, Optional, Tuple
+
+from .entry import Entry
+from .eviction import FileInfo, listing
+from .store import ENTRY_NAME, EntryStore
+
+MAX_LISTED = 20_000
+MAX_READ = 500
+_MAX_WORDS = 20_000
+_WORD = re.compile(r"\w+|[^\w\s]")
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why a request was a miss.
+
+    Attributes:
+        key: The request's key.
+        status: What a lookup of it gives now.
+        nearest: The most similar stored entry, if there is any.
+        similarity: How alike the two requests are, from 0 to 1.
+        changed: Names of the top-level fields that differ.
+        diff: Unified diff from the stored request to the new one; empty if nothing is near.
+        examined: How many entries were compared.
+    """
+
+    key: str
+    status: str
+    nearest: Optional[Entry] = None
+    similarity: float = 0.0
+    changed: Tuple[str, ...] = ()
+    diff: str = ""
+    examined: int = 0
+
+    def __str__(self) -> str:
+        if self.nearest is None:
+            return f"{self.status}: the cache holds no other request to compare with."
+        return f"{self.status}: nearest is {self.nearest.key[:12]}\n{self.diff}"
+
+
+def explain(key: str, status: str, document: Mapping[str, Any], store: EntryStore) -> Explanation:
+    """Compare the request *document* with stored ones.
+
+    The work is bounded: of at most 20,000 files listed, the 500 used last are read.
+
+    Args:
+        key: The request's key.
+        status: What a lookup of it gave.
+        document: The request.
+        store: Where to look.
+    """
+    wanted = _Profile(document)
+    best: Tuple[Tuple[bool, float], Optional[Entry]] = ((False, -1.0), None)
+    examined = 0
+    for entry in _recent_entries(store):
+        if entry.key == key and status == "hit":
+            continue
+        examined += 1
+        score = wanted.likeness(entry.document["request"])
+        if score > best[0]:
+            best = score, entry
+    (_, similarity), nearest = best
+    if nearest is None:
+        return Explanation(key, status)
+    changed = changed_fields(nearest.request, document)
+    diff = request_diff(nearest.request, document, f"stored {nearest.key[:12]}", f"new {key[:12]}")
+    return Explanation(key, status, nearest, similarity, changed, diff, examined)
+
+
+def changed_fields(old: Mapping[str, Any], new: Mapping[str, Any]) -> Tuple[str, ...]:
+    """Names of the top-level fields in which two requests differ, in alphabetical order."""
+    names = sorted(set(old) | set(new))
+    return tuple(name for name in names if _plain(old.get(name)) != _plain(new.get(name)))
+
+
+def request_diff(
+    old: Mapping[str, Any], new: Mapping[str, Any], old_name: str = "old", new_name: str = "new"
+) -> str:
+    """Unified diff of two requests, with the lines of long texts as lines of their own."""
+    lines = difflib.unified_diff(readable(old), readable(new), old_name, new_name, lineterm="", n=1)
+    return "\n".join(lines)
+
+
+def readable(value: Any, name: str = "", indent: str = "") -> List[str]:
+    """*value* as lines for people: one line for each leaf, and for each line of a text."""
+    label = f"{indent}{name}: " if name else indent
+    deeper = indent + "  "
+    if isinstance(value, Mapping) and value:
+        parts = [line for key in sorted(value) for line in readable(value[key], key, deeper)]
+        return [label.rstrip(), *parts]
+    if isinstance(value, (list, tuple)) and value:
+        parts = [line for item in value for line in readable(item, "-", deeper)]
+        return [label.rstrip(), *parts]
+    if isinstance(value, str) and "\n" in value:
+        return [f"{label}|", *(deeper + line for line in value.split("\n"))]
+    return [label + json.dumps(value, ensure_ascii=False)]
+
+
+def _plain(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, ensure_ascii=False)
+
+
+class _Profile:
+    """A request prepared for comparing with many others."""
+
+    def __init__(self, document: Mapping[str, Any]) -> None:
+        self._agent = document.get("agent_name")
+        self._words = _words(document)
+
+    def likeness(self, other: Mapping[str, Any]) -> Tuple[bool, float]:
+        """Same agent first, then the share of words in common (Jaccard on bags of words)."""
+        theirs = _words(other)
+        common = sum((self._words & theirs).values())
+        either = sum((self._words | theirs).values())
+        return self._agent == other.get("agent_name"), common / either if either else 1.0
+
+
+def _words(document: Mapping[str, Any]) -> Counter[str]:
+    words: List[str] = []
+    for name, text in _texts(dict(document)):
+        words.append(name)
+        words += _WORD.findall(text, 0, 8 * _MAX_WORDS)
+        if len(words) > _MAX_WORDS:
+            break
+    return Counter(words)
+
+
+def _texts(value: Any, name: str = "") -> Iterator[Tuple[str, str]]:
+    if isinstance(value, dict):
+        for key in sorted(value):
+            yield from _texts(value[key], key)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _texts(item, name)
+    else:
+        yield name, str(value)
+
+
+def _recent_entries(store: EntryStore) -> Iterator[Entry]:
+    files: List[FileInfo] = []
+    for shard in store.shards():
+        files += listing([shard]).files
+        if len(files) >= MAX_LISTED:
+            break
+    for info in heapq.nlargest(MAX_READ, files):
+        match = ENTRY_NAME.fullmatch(os.path.basename(info.path))
+        reading = store.read_file(match.group(1), info.path) if match else None
+        if reading is not None and reading.entry is not None:
+            yield reading.entry

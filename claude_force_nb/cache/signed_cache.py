@@ -1,0 +1,298 @@
+"""The cache proper: looking a request up, storing a result, flying single.
+
+Memory first, then the signed files. Every trouble ends as a status or a warning, never as an
+exception, apart from strict mode, which asks for one.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import weakref
+from pathlib import Path
+from typing import Callable, Iterable, Optional
+
+from ..errors import CacheTampered, ClaudeForceError, InputError
+from ..records import AgentRequest, AgentResult
+from .entry import Entry, decode_entry, encode_entry, is_cacheable
+from .flight import Flight, Flights
+from .keys import Address, address_of, is_key
+from .lookup import Counters, Lookup
+from .memory import MemoryTier, Remembered
+from .notices import Notices
+from .opening import Disk
+from .store import EntryStore, Reading
+
+TOUCH_AFTER_S = 3600.0
+CLOCK_TOLERANCE_S = 86_400.0
+_DISABLED = Lookup("disabled")
+
+
+class SignedCache:
+    """Answers by request, in memory and in signed files.
+
+    Args:
+        disk: The directory and its keys.
+        memory: The tier in front.
+        ttl_s: Seconds an answer is good for; ``None`` for ever. Not part of the key: a reader
+            with a shorter one sees older entries as expired.
+        enabled: When false, nothing is looked up or stored.
+        exclude_agents: Names of agents that are never cached.
+        durable: Wait until an answer would survive a power cut before going on.
+        notices: Where warnings go.
+        clock: Seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        disk: Disk,
+        memory: MemoryTier,
+        *,
+        ttl_s: Optional[float],
+        enabled: bool = True,
+        exclude_agents: Iterable[str] = (),
+        durable: bool = False,
+        notices: Optional[Notices] = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.enabled = enabled
+        self.touch_after_s = TOUCH_AFTER_S
+        self._disk = disk
+        self._memory = memory
+        self._ttl_s = ttl_s
+        self._excluded = frozenset(exclude_agents)
+        self._durable = durable
+        self._notices = notices or Notices()
+        self._clock = clock
+        self._counters = Counters()
+        self._flights = Flights(self._lock_path)
+        _living.add(self)
+
+    @property
+    def directory(self) -> Path:
+        """Where the files are."""
+        return self._disk.root
+
+    def entry_path(self, key: str) -> Path:
+        """The file of *key*, whether or not it exists.
+
+        Raises:
+            InputError: *key* is not a key.
+        """
+        if not is_key(key):
+            raise InputError(
+                f"Not a cache key: {key!r}.", advice="A key has 64 digits of 0-9 and a-f."
+            )
+        return self.directory / key[:2] / f"{key}.json"
+
+    def lookup(self, request: AgentRequest, *, strict: bool = False) -> Lookup:
+        """Look up the answer to *request*; reads the disk, so not for the event loop.
+
+        Args:
+            request: What would be asked.
+            strict: Raise when the entry was tampered with, instead of treating it as a miss.
+
+        Raises:
+            CacheTampered: In strict mode only.
+        """
+        address = self._address(request)
+        if address is None:
+            return _DISABLED
+        found = self._find(address.key, address.canonical)
+        self._counters.looked_up(found.status, found.entry)
+        if strict and found.status == "tampered":
+            raise CacheTampered(
+                f"The cache entry {found.path} fails its signature ({found.reason}).",
+                advice="It was moved to quarantine/. Run again to ask the model.",
+            )
+        return found
+
+    def memory_lookup(self, request: AgentRequest) -> Optional[Lookup]:
+        """The same from memory alone: fit for the event loop.
+
+        Returns:
+            A hit, or ``None`` when only :meth:`lookup` can tell (also once an hour for each
+            entry, when its use is worth noting on the disk).
+        """
+        address = self._address(request)
+        found = self._memory.get(address.key) if address is not None else None
+        if found is None or address is None:
+            return None
+        now = self._clock()
+        if now >= found.fresh_until or not self._serves(found.entry, address.canonical, now):
+            return None
+        self._counters.looked_up("hit", found.entry)
+        return Lookup("hit", found.entry, address.key, "memory", found.path)
+
+    def peek(self, key: str) -> Lookup:
+        """What lies under *key*, without counting it as a lookup."""
+        if not is_key(key):
+            return Lookup("miss", None, "", "no key")
+        return self._find(key, None)
+
+    def store(
+        self, request: AgentRequest, result: AgentResult, *, keep_truncated: bool = False
+    ) -> bool:
+        """Keep *result* as the answer to *request*; writes to disk, so not for the event loop.
+
+        Only whole answers are kept (:func:`~.entry.is_cacheable`). Never raises for what a disk
+        does: then the answer is kept in memory.
+
+        Returns:
+            Whether it is kept, on disk or in memory.
+        """
+        address = self._address(request)
+        if address is None or not is_cacheable(result, keep_truncated=keep_truncated):
+            return False
+        now = round(self._clock(), 3)
+        expires = None if self._ttl_s is None else round(now + self._ttl_s, 3)
+        try:
+            body = encode_entry(address, result, created=now, expires=expires)
+            path = self._write(address.key, body)
+        except (ValueError, TypeError) as error:
+            self._notices.once("unstorable", f"An answer cannot be cached: {error}.")
+            return False
+        return self._remember(address.key, body, path, now) or bool(path)
+
+    def flight(self, key: str) -> Flight:
+        """Make one call where several want the same answer.
+
+        ``async with cache.flight(key) as flight`` lets one of all who want *key* in, on this
+        machine and on others that share the directory, with ``flight.leader`` true: it looks
+        up once more, calls and stores. The others come in when it is done, with ``leader``
+        false: they look up, and if that is a miss, the call failed and they fly again.
+        """
+        return Flight(self._flights, key, alone=not self.enabled or not is_key(key))
+
+    def expired(self, entry: Entry) -> bool:
+        """Whether *entry*'s time is over, by its own expiry or by this cache's."""
+        return entry.expired(self._clock(), self._ttl_s)
+
+    def _address(self, request: AgentRequest) -> Optional[Address]:
+        if not self.enabled or request.agent_name in self._excluded:
+            return None
+        try:
+            return address_of(request)
+        except (ValueError, TypeError) as error:
+            self._notices.once("no-key", f"A request cannot be cached: {error}.")
+            return None
+
+    def _find(self, key: str, canonical: Optional[bytes]) -> Lookup:
+        now = self._clock()
+        found = self._memory.get(key)
+        if found is not None and self._serves(found.entry, canonical, now):
+            self._note_use(found, now)
+            return Lookup("hit", found.entry, key, "memory", found.path)
+        store = self._disk.readable()
+        if store is None:
+            return Lookup("miss", None, key, "no disk")
+        reading = store.read(key)
+        if reading.entry is None:
+            return self._missed(store, key, reading)
+        return self._checked(store, reading, canonical, now)
+
+    def _checked(
+        self, store: EntryStore, reading: Reading, canonical: Optional[bytes], now: float
+    ) -> Lookup:
+        """Judge a genuine entry: is it about this very request, and still good?"""
+        entry = reading.entry
+        assert entry is not None
+        key = entry.key
+        if canonical is not None and not entry.answers(canonical):
+            return Lookup("unreadable", None, key, "another_request", reading.path)
+        if entry.expired(now, self._ttl_s):
+            return Lookup("expired", entry, key, "", reading.path)
+        if entry.created > now + CLOCK_TOLERANCE_S:
+            self._notices.once("clock", "A cache entry comes from the future: check the clock.")
+        fresh_until = reading.mtime + self.touch_after_s
+        if now >= fresh_until:
+            store.touch(reading.path)
+            fresh_until = now + self.touch_after_s
+        if reading.outdated:
+            self._write(key, entry.body)
+        if self._memory.max_entries:
+            self._memory.put(Remembered(entry, reading.path, fresh_until))
+        return Lookup("hit", entry, key, "", reading.path)
+
+    def _missed(self, store: EntryStore, key: str, reading: Reading) -> Lookup:
+        """Say what is wrong with a file that cannot be served, and put a bad one aside."""
+        status, path = reading.status, reading.path
+        if status == "tampered":
+            moved = store.quarantine(path, reading.reason)
+            where = "moved to quarantine/" if moved else "left where it is"
+            self._notices.once(
+                f"tampered:{path}",
+                f"The cache entry {path} fails its check ({reading.reason}); it is not served, "
+                f"and was {where}.",
+            )
+        elif status == "foreign":
+            self._notices.once(
+                f"foreign:{reading.signer}",
+                f"Cache entries in {self.directory} are signed by key {reading.signer}, which is "
+                "not in this key ring; they are left alone and not trusted.",
+            )
+        elif status == "unreadable":
+            self._notices.once(
+                f"unreadable:{reading.reason}", f"Cannot read {path}: {reading.reason}."
+            )
+        return Lookup(status, None, key, reading.reason, path)
+
+    def _serves(self, entry: Entry, canonical: Optional[bytes], now: float) -> bool:
+        if entry.expired(now, self._ttl_s):
+            return False
+        return canonical is None or entry.answers(canonical)
+
+    def _note_use(self, found: Remembered, now: float) -> None:
+        if now >= found.fresh_until and found.path:
+            store = self._disk.readable()
+            if store is not None:
+                store.touch(found.path)
+            self._memory.put(found._replace(fresh_until=now + self.touch_after_s))
+
+    def _write(self, key: str, body: bytes) -> str:
+        """Write an entry to disk; its file, or empty if that failed.
+
+        Raises:
+            ValueError: It is too large for the cache.
+        """
+        store = self._disk.writable()
+        if store is None:
+            return ""
+        try:
+            path = store.write(key, body, durable=self._durable)
+        except (OSError, ClaudeForceError) as error:
+            self._counters.write_failed()
+            self._disk.failed(error)
+            return ""
+        self._counters.evicted(self._disk.wrote(key, len(body)))
+        return path
+
+    def _remember(self, key: str, body: bytes, path: str, now: float) -> bool:
+        if not self._memory.max_entries:
+            return False
+        entry = decode_entry(key, body)
+        self._memory.put(Remembered(entry, path, now + self.touch_after_s))
+        return True
+
+    def _lock_path(self, key: str) -> Optional[str]:
+        store = self._disk.writable()
+        return store.lock_path(key) if store is not None else None
+
+    def _after_fork(self) -> None:
+        self._disk.after_fork()
+        self._memory.after_fork()
+        self._notices.after_fork()
+        self._counters.after_fork()
+        self._flights.after_fork()
+
+
+_living: weakref.WeakSet[SignedCache] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for cache in list(_living):
+        cache._after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
