@@ -54,7 +54,7 @@ def _is_plain(value: Any, depth: int) -> bool:
         return True
     if kind is int:
         if not -MAX_SAFE_INTEGER <= value <= MAX_SAFE_INTEGER:
-            raise ValueError(f"integer beyond 2**53 has no canonical form: {value:.6g}")
+            raise ValueError("an integer beyond 2**53 has no canonical form")
         return True
     if kind is dict:
         plain = True
