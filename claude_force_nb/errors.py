@@ -43,6 +43,9 @@ class ClaudeForceError(Exception):
         what: What happened, one sentence.
         advice: What the reader can do now, one sentence or empty.
         request_id: The API's id of the failed request, where it gave one.
+
+    Attributes:
+        attempts: How many attempts a run made before it ended with this error.
     """
 
     def __init__(self, what: str, *, advice: str = "", request_id: Optional[str] = None) -> None:
@@ -50,6 +53,7 @@ class ClaudeForceError(Exception):
         self.what = what
         self.advice = advice
         self.request_id = request_id
+        self.attempts = 0
 
     def __str__(self) -> str:
         parts = [self.what]

@@ -57,9 +57,7 @@ _HTTP_PACKAGES = frozenset(
     {"httpx", "httpx2", "httpcore", "httpcore2", "httpx_aiohttp", "aiohttp", "anyio", "h11", "h2"}
 )
 _NOT_SENDABLE = re.compile("InvalidURL|UnsupportedProtocol|LocalProtocol|NonHttpUrl|InvalidUrl")
-_SURROGATE = (
-    "Look for half a surrogate pair, such as '\\ud83d'."
-)
+_SURROGATE = "Look for half a surrogate pair, such as '\\ud83d'."
 # What the SDK lets out, by version, when a body is not what it expects.
 _UNREADABLE = (
     json.JSONDecodeError,
@@ -70,6 +68,7 @@ _UNREADABLE = (
     RecursionError,
 )
 MAX_QUOTED_CHARS = 300
+MAX_RETRY_AFTER_S = 366 * 86400.0
 
 
 @contextmanager
@@ -205,7 +204,7 @@ def parse_retry_after(value: Optional[str]) -> Optional[float]:
     """Seconds to wait according to a ``Retry-After`` header, a number or a date.
 
     Returns:
-        ``None`` for no header and for one without sense: negative, infinite, not a number.
+        ``None`` for no header and for one without sense: negative, not a number, over a year.
     """
     if not value:
         return None
@@ -213,7 +212,7 @@ def parse_retry_after(value: Optional[str]) -> Optional[float]:
         seconds = float(value)
     except ValueError:
         seconds = _seconds_until(value)
-    return seconds if math.isfinite(seconds) and seconds >= 0 else None
+    return seconds if 0 <= seconds <= MAX_RETRY_AFTER_S else None
 
 
 def _seconds_until(date: str) -> float:
