@@ -52,24 +52,33 @@ def _is_plain(value: Any, depth: int) -> bool:
     kind = type(value)
     if kind is str or value is None or kind is bool:
         return True
-    if kind is int:
+    if kind is int or kind is float:
+        return _is_plain_number(value)
+    if kind is dict:
+        return _is_plain_object(value, depth)
+    if kind is list or kind is tuple:
+        # Every item is looked at, also after one that is not plain: each must be checked.
+        return all([_is_plain(item, depth - 1) for item in value])  # noqa: C419
+    raise ValueError(f"{kind.__name__} is not a JSON type")
+
+
+def _is_plain_number(value: Any) -> bool:
+    if type(value) is int:
         if not -MAX_SAFE_INTEGER <= value <= MAX_SAFE_INTEGER:
             raise ValueError("an integer beyond 2**53 has no canonical form")
         return True
-    if kind is dict:
-        plain = True
-        for key, item in value.items():
-            if type(key) is not str:
-                raise ValueError(f"object key is not a string: {key!r}")
-            plain = _is_plain(item, depth - 1) and key.isascii() and plain
-        return plain
-    if kind is list or kind is tuple:
-        return all([_is_plain(item, depth - 1) for item in value])
-    if kind is float:
-        if not math.isfinite(value):
-            raise ValueError(f"{value} has no canonical form")
-        return False
-    raise ValueError(f"{kind.__name__} is not a JSON type")
+    if not math.isfinite(value):
+        raise ValueError(f"{value} has no canonical form")
+    return False
+
+
+def _is_plain_object(value: Any, depth: int) -> bool:
+    plain = True
+    for key, item in value.items():
+        if type(key) is not str:
+            raise ValueError(f"an object key of type {type(key).__name__} is not a string")
+        plain = _is_plain(item, depth - 1) and key.isascii() and plain
+    return plain
 
 
 def _encode(value: Any) -> str:

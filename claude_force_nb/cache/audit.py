@@ -86,6 +86,8 @@ def verify_all(
 def _status(reading: Reading, expired: Callable[[Entry], bool]) -> str:
     if reading.entry is None:
         return reading.status
+    if not reading.entry.consistent:
+        return "unreadable"
     return "expired" if expired(reading.entry) else "ok"
 
 

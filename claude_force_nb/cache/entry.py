@@ -5,30 +5,30 @@ from __future__ import annotations
 import copy
 import dataclasses
 import hashlib
+import itertools
 import json
+import math
+import operator
 from dataclasses import dataclass
 from typing import Any, Dict, Mapping, Optional, Tuple
 
 from ..canonical import canonical_json
-from ..records import AgentResult, Usage
+from ..records import AgentRequest, AgentResult, Usage
 from ..version import __version__
-from .keys import Address
+from .keys import Address, key_of
 
 COMPLETE_STOP_REASONS = frozenset(("end_turn", "stop_sequence", "tool_use"))
 TRUNCATED_STOP_REASONS = frozenset(("max_tokens", "model_context_window_exceeded"))
 _REQUEST_LINE = b'\n"request": '
-_TYPES: Tuple[Tuple[str, Tuple[type, ...]], ...] = (
-    ("created", (float, int)),
-    ("expires", (float, int, type(None))),
-    ("request", (dict,)),
-    ("response", (str,)),
-    ("content", (list,)),
-    ("usage", (dict,)),
-    ("cost_usd", (float, int, type(None))),
-    ("agent", (dict,)),
-    ("sample", (int,)),
+_REQUIRED = ("created", "expires", "response", "content", "usage", "cost_usd", "agent", "sample")
+_NUMBER_OR_NULL = (float, int, type(None))
+_KINDS = frozenset(
+    itertools.product(
+        (float, int), _NUMBER_OR_NULL, (str,), (list,), (dict,), _NUMBER_OR_NULL, (dict,), (int,)
+    )
 )
-_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
+_required = operator.itemgetter(*_REQUIRED)
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",\n", ": ")).encode
 _USAGE_FIELDS = tuple(field.name for field in dataclasses.fields(Usage))
 
 
@@ -42,7 +42,8 @@ class Entry:
 
     Attributes:
         body: The signed bytes, exactly as they lie in the file.
-        document: The same, parsed; not to be changed (the other attributes read it).
+        document: The same, parsed, without the request; not to be changed (the other attributes
+            read it).
     """
 
     body: bytes
@@ -69,7 +70,12 @@ class Entry:
     @property
     def request(self) -> Dict[str, Any]:
         """The request that was answered, as a fresh JSON document."""
-        return copy.deepcopy(self.document["request"])
+        return json.loads(self._canonical)  # type: ignore[no-any-return]
+
+    @property
+    def consistent(self) -> bool:
+        """Whether the key really is the hash of the stored request."""
+        return key_of(self._canonical) == self.key
 
     @property
     def response(self) -> str:
@@ -146,16 +152,29 @@ class Entry:
         """Seconds from storing to *now*; 0 when the clock went backwards since."""
         return max(0.0, now - self.created)
 
-    def expired(self, now: float, ttl_s: Optional[float] = None) -> bool:
-        """Whether the writer's expiry or the reader's own *ttl_s* has passed at *now*."""
-        if self.expires is not None and now >= self.expires:
-            return True
-        return ttl_s is not None and now >= self.created + ttl_s
+    def good_until(self, ttl_s: Optional[float] = None) -> float:
+        """When it expires: at the writer's time, or *ttl_s* after it was made if that is sooner."""
+        theirs = math.inf if self.expires is None else self.expires
+        return theirs if ttl_s is None else min(theirs, self.created + ttl_s)
 
     def answers(self, canonical: bytes) -> bool:
         """Whether this is the answer to exactly the request with this *canonical* JSON."""
         start = self.body.find(_REQUEST_LINE) + len(_REQUEST_LINE)
         return self.body.startswith(canonical + b",\n", start)
+
+    @property
+    def _canonical(self) -> bytes:
+        start, end = _request_span(self.body)
+        return self.body[start + len(_REQUEST_LINE) : end - 1]
+
+
+def _request_span(body: bytes) -> Tuple[int, int]:
+    """Where the request's line starts (at the newline before it) and ends; -1 if nowhere.
+
+    Canonical JSON has no line breaks, so the line ends where the request does.
+    """
+    start = body.find(_REQUEST_LINE)
+    return start, body.find(b"\n", start + 1)
 
 
 def is_cacheable(result: AgentResult, *, keep_truncated: bool = False) -> bool:
@@ -175,57 +194,73 @@ def is_cacheable(result: AgentResult, *, keep_truncated: bool = False) -> bool:
 
 
 def encode_entry(
-    address: Address, result: AgentResult, *, created: float, expires: Optional[float]
+    request: AgentRequest,
+    address: Address,
+    result: AgentResult,
+    *,
+    created: float,
+    expires: Optional[float],
 ) -> bytes:
     """The body of an entry: a JSON object with one key per line, so that ``diff`` is readable.
+
+    Args:
+        request: What was asked.
+        address: Key and canonical JSON of *request*; the latter goes in byte for byte.
+        result: The answer.
+        created: Now, in seconds since 1970.
+        expires: When it expires, in seconds since 1970; ``None`` for never.
 
     Raises:
         ValueError: Something has no faithful JSON form (NaN, a lone surrogate …).
     """
-    request = json.loads(address.canonical)
-    fields = {
-        "response": _encode(result.output),
-        "content": canonical_json(result.metadata.get("content") or []).decode("utf-8"),
-        "resolved_model": _encode(result.model),
-        "stop_reason": _encode(result.stop_reason),
-        "usage": _encode(dataclasses.asdict(result.usage)),
-        "cost_usd": _encode(result.cost_usd),
-        "agent": _encode(
-            {"name": request["agent_name"], "sha256": request.get("definition_sha256", "")}
-        ),
-        "provider": _encode(result.metadata.get("provider") or request.get("provider", "")),
-        "sdk": _encode(result.metadata.get("sdk") or ""),
-        "package": _encode(__version__),
-        "sample": _encode(request.get("sample", 0)),
-        "request_id": _encode(result.request_id),
-    }
-    rest = "".join(f',\n"{name}": {text}' for name, text in fields.items())
-    start = f'{{"key": "{address.key}",\n"created": {created!r},\n"expires": {_encode(expires)}'
-    # The canonical request goes in byte for byte: `Entry.answers` compares these bytes.
-    return start.encode("ascii") + b"," + _REQUEST_LINE + address.canonical + (rest + "}").encode()
+    content = result.metadata.get("content") or []
+    if content:
+        canonical_json(content)  # refuses what JSON would silently change, such as number keys
+    start = _encode({"key": address.key, "created": created, "expires": expires})
+    rest = _encode(
+        {
+            "response": result.output,
+            "content": content,
+            "resolved_model": result.model,
+            "stop_reason": result.stop_reason,
+            "usage": vars(result.usage),
+            "cost_usd": result.cost_usd,
+            "agent": {"name": request.agent_name, "sha256": request.definition_sha256},
+            "provider": result.metadata.get("provider") or request.provider,
+            "sdk": result.metadata.get("sdk") or "",
+            "package": __version__,
+            "sample": request.sample,
+            "request_id": result.request_id,
+        }
+    )
+    parts = (start[:-1].encode("ascii"), _REQUEST_LINE[1:] + address.canonical, rest[1:].encode())
+    return b",\n".join(parts)
 
 
 def _refuse_constant(name: str) -> Any:
     raise WrongSchema(f"{name} is not JSON")
 
 
-_parse = json.JSONDecoder(parse_constant=_refuse_constant).raw_decode
+_scan = json.JSONDecoder(parse_constant=_refuse_constant).scan_once  # type: ignore[attr-defined]
 
 
 def decode_entry(key: str, body: bytes) -> Entry:
     """Parse a *body* whose signature has been verified.
 
+    The request's line is left out: a hit compares its bytes instead, and a long prompt need not
+    be parsed to show an answer.
+
     Raises:
         WrongSchema: It is not an entry for *key* as this version writes them.
     """
+    start, end = _request_span(body)
     try:
-        text = body.decode("utf-8")
-        document, end = _parse(text)
-    except (ValueError, RecursionError) as error:
-        raise WrongSchema("the body is not JSON") from error
-    if end != len(text) or type(document) is not dict or document.get("key") != key:
-        raise WrongSchema("the body is not the entry of this key")
-    for name, types in _TYPES:
-        if type(document.get(name, _encode)) not in types:
-            raise WrongSchema(f"{name} is missing or of the wrong type")
+        text = (body[:start] + body[end:]).decode("utf-8")
+        document, stop = _scan(text, 0)
+        if stop != len(text) or document["key"] != key or start < 0:
+            raise WrongSchema("the body is not the entry of this key")
+        if tuple(map(type, _required(document))) not in _KINDS:
+            raise WrongSchema("a field is of the wrong type")
+    except (ValueError, StopIteration, RecursionError, LookupError, TypeError) as error:
+        raise WrongSchema("the body is not an entry") from error
     return Entry(body, document)

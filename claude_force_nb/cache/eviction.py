@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import heapq
+import math
 import os
 import random
 import re
@@ -89,19 +90,20 @@ class _Group:
     """What this process knows of a group of folders.
 
     ``size_bytes`` is a lower bound: what the last pass left, and what was written here since.
+    ``passes_after`` writes the group is looked at again, for other kernels write too.
     """
 
     size_bytes: float = 0.0
     writes: int = 0
-    scanned: bool = False
+    passes_after: float = math.inf
 
 
 @dataclass
 class Evictor:
     """Keeps one store within *max_size_bytes*.
 
-    A group is looked at when it must be full, after every 16 writes into it, and, while it was
-    never looked at, on every 16th write anywhere.
+    A group is looked at when it must be full; again after 16 writes into it, or more while it has
+    room; and, as long as it was never looked at, on every 16th write anywhere.
 
     Args:
         store: The files.
@@ -147,9 +149,9 @@ class Evictor:
         return self.max_size_bytes / self._count
 
     def _due(self, group: _Group) -> bool:
-        if group.size_bytes > self._budget_bytes or group.writes >= PASS_EVERY:
+        if group.size_bytes > self._budget_bytes or group.writes >= group.passes_after:
             return True
-        return not group.scanned and self._writes % PASS_EVERY == 0
+        return group.passes_after == math.inf and self._writes % PASS_EVERY == 0
 
     def _pass(self, index: int) -> int:
         shards = [f"{self.store.root}/{number:02x}" for number in range(index, SHARDS, self._count)]
@@ -171,7 +173,8 @@ class Evictor:
 
     def _learn(self, index: int, left_bytes: float, seen_bytes: int, seen_entries: int) -> None:
         with self._lock:
-            self._groups[index] = _Group(left_bytes, 0, True)
+            room = (self._budget_bytes - left_bytes) / self._mean_bytes
+            self._groups[index] = _Group(left_bytes, 0, max(PASS_EVERY, room / 4))
             if not seen_entries:
                 return
             # A group is a fair sample; a few passes settle the mean.

@@ -67,7 +67,7 @@ def explain(key: str, status: str, document: Mapping[str, Any], store: EntryStor
         if entry.key == key and status == "hit":
             continue
         examined += 1
-        score = wanted.likeness(entry.document["request"])
+        score = wanted.likeness(entry.request)
         if score > best[0]:
             best = score, entry
     (_, similarity), nearest = best

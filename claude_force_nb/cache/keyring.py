@@ -159,7 +159,9 @@ class RingFile:
     def _raw(self) -> Any:
         try:
             return safe_files.read_regular(self.path, MAX_RING_BYTES)
-        except (safe_files.NotRegular, safe_files.TooBig) as error:
+        except OSError as error:
+            if not isinstance(error, safe_files.TooBig) and not safe_files.is_not_regular(error):
+                raise
             raise _unusable(f"The key ring {self.path} is not a plain small file.") from error
 
     def _create(self) -> None:

@@ -7,6 +7,7 @@ from collections import OrderedDict
 from typing import NamedTuple, Optional
 
 from .entry import Entry
+from .lookup import Lookup
 
 _PARSED_OVERHEAD_BYTES = 4096
 
@@ -16,13 +17,15 @@ class Remembered(NamedTuple):
 
     Attributes:
         entry: The verified entry.
-        path: Its file; empty if it could not be stored on disk.
+        found: What a lookup of it gives.
         fresh_until: After this time (seconds since 1970) a use is worth noting on the file.
+        good_until: From this time on it has expired.
     """
 
     entry: Entry
-    path: str
+    found: Lookup
     fresh_until: float
+    good_until: float
 
 
 def footprint_bytes(entry: Entry) -> int:

@@ -56,16 +56,12 @@ def read_regular(path: AnyPath, max_bytes: int) -> Tuple[bytes, os.stat_result]:
         Its bytes and its status, both of the same open file.
 
     Raises:
-        NotRegular: It is a link, a directory, a FIFO or a device.
+        NotRegular: It is a directory, a FIFO or a device.
         TooBig: It is larger than *max_bytes*; nothing was read.
-        OSError: It cannot be opened or read.
+        OSError: It cannot be opened or read; :func:`is_not_regular` tells for which of these
+            errors something irregular is the cause.
     """
-    try:
-        descriptor = os.open(path, READ_FLAGS)
-    except OSError as error:
-        if error.errno in _NOT_A_FILE:
-            raise NotRegular(error.errno, "not a regular file") from error
-        raise
+    descriptor = os.open(path, READ_FLAGS)
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
@@ -75,6 +71,11 @@ def read_regular(path: AnyPath, max_bytes: int) -> Tuple[bytes, os.stat_result]:
         return _read_all(descriptor, status.st_size), status
     finally:
         os.close(descriptor)
+
+
+def is_not_regular(error: OSError) -> bool:
+    """Whether *error* came from opening or reading a link, a directory, a FIFO or a device."""
+    return isinstance(error, NotRegular) or error.errno in _NOT_A_FILE
 
 
 def _read_all(descriptor: int, size_bytes: int) -> bytes:

@@ -115,20 +115,19 @@ class SignedCache:
             entry, when its use is worth noting on the disk).
         """
         address = self._address(request)
-        found = self._memory.get(address.key) if address is not None else None
-        if found is None or address is None:
+        if address is None:
             return None
-        now = self._clock()
-        if now >= found.fresh_until or not self._serves(found.entry, address.canonical, now):
+        held = self._memory.get(address.key)
+        if held is None or self._clock() >= min(held.fresh_until, held.good_until):
             return None
-        self._counters.looked_up("hit", found.entry)
-        return Lookup("hit", found.entry, address.key, "memory", found.path)
+        if not held.entry.answers(address.canonical):
+            return None
+        self._counters.looked_up("hit", held.entry)
+        return held.found
 
     def peek(self, key: str) -> Lookup:
         """What lies under *key*, without counting it as a lookup."""
-        if not is_key(key):
-            return Lookup("miss", None, "", "no key")
-        return self._find(key, None)
+        return self._find(key, None) if is_key(key) else Lookup("miss", reason="no key")
 
     def store(
         self, request: AgentRequest, result: AgentResult, *, keep_truncated: bool = False
@@ -147,12 +146,14 @@ class SignedCache:
         now = round(self._clock(), 3)
         expires = None if self._ttl_s is None else round(now + self._ttl_s, 3)
         try:
-            body = encode_entry(address, result, created=now, expires=expires)
+            body = encode_entry(request, address, result, created=now, expires=expires)
             path = self._write(address.key, body)
         except (ValueError, TypeError) as error:
             self._notices.once("unstorable", f"An answer cannot be cached: {error}.")
             return False
-        return self._remember(address.key, body, path, now) or bool(path)
+        if self._memory.max_entries:
+            self._remember(decode_entry(address.key, body), path, now)
+        return bool(path or self._memory.max_entries)
 
     def flight(self, key: str) -> Flight:
         """Make one call where several want the same answer.
@@ -166,7 +167,7 @@ class SignedCache:
 
     def expired(self, entry: Entry) -> bool:
         """Whether *entry*'s time is over, by its own expiry or by this cache's."""
-        return entry.expired(self._clock(), self._ttl_s)
+        return self._clock() >= entry.good_until(self._ttl_s)
 
     def _address(self, request: AgentRequest) -> Optional[Address]:
         if not self.enabled or request.agent_name in self._excluded:
@@ -179,10 +180,15 @@ class SignedCache:
 
     def _find(self, key: str, canonical: Optional[bytes]) -> Lookup:
         now = self._clock()
-        found = self._memory.get(key)
-        if found is not None and self._serves(found.entry, canonical, now):
-            self._note_use(found, now)
-            return Lookup("hit", found.entry, key, "memory", found.path)
+        held = self._memory.get(key)
+        if (
+            held is not None
+            and now < held.good_until
+            and (canonical is None or held.entry.answers(canonical))
+        ):
+            if now >= held.fresh_until:
+                self._note_use(held, now)
+            return held.found
         store = self._disk.readable()
         if store is None:
             return Lookup("miss", None, key, "no disk")
@@ -200,18 +206,18 @@ class SignedCache:
         key = entry.key
         if canonical is not None and not entry.answers(canonical):
             return Lookup("unreadable", None, key, "another_request", reading.path)
-        if entry.expired(now, self._ttl_s):
+        if now >= entry.good_until(self._ttl_s):
             return Lookup("expired", entry, key, "", reading.path)
         if entry.created > now + CLOCK_TOLERANCE_S:
             self._notices.once("clock", "A cache entry comes from the future: check the clock.")
-        fresh_until = reading.mtime + self.touch_after_s
-        if now >= fresh_until:
+        used = reading.mtime
+        if now >= used + self.touch_after_s:
             store.touch(reading.path)
-            fresh_until = now + self.touch_after_s
+            used = now
         if reading.outdated:
             self._write(key, entry.body)
         if self._memory.max_entries:
-            self._memory.put(Remembered(entry, reading.path, fresh_until))
+            self._remember(entry, reading.path, used)
         return Lookup("hit", entry, key, "", reading.path)
 
     def _missed(self, store: EntryStore, key: str, reading: Reading) -> Lookup:
@@ -237,17 +243,11 @@ class SignedCache:
             )
         return Lookup(status, None, key, reading.reason, path)
 
-    def _serves(self, entry: Entry, canonical: Optional[bytes], now: float) -> bool:
-        if entry.expired(now, self._ttl_s):
-            return False
-        return canonical is None or entry.answers(canonical)
-
-    def _note_use(self, found: Remembered, now: float) -> None:
-        if now >= found.fresh_until and found.path:
-            store = self._disk.readable()
-            if store is not None:
-                store.touch(found.path)
-            self._memory.put(found._replace(fresh_until=now + self.touch_after_s))
+    def _note_use(self, held: Remembered, now: float) -> None:
+        store = self._disk.readable() if held.found.path else None
+        if store is not None:
+            store.touch(held.found.path)
+        self._memory.put(held._replace(fresh_until=now + self.touch_after_s))
 
     def _write(self, key: str, body: bytes) -> str:
         """Write an entry to disk; its file, or empty if that failed.
@@ -267,12 +267,10 @@ class SignedCache:
         self._counters.evicted(self._disk.wrote(key, len(body)))
         return path
 
-    def _remember(self, key: str, body: bytes, path: str, now: float) -> bool:
-        if not self._memory.max_entries:
-            return False
-        entry = decode_entry(key, body)
-        self._memory.put(Remembered(entry, path, now + self.touch_after_s))
-        return True
+    def _remember(self, entry: Entry, path: str, used: float) -> None:
+        found = Lookup("hit", entry, entry.key, "memory", path)
+        fresh_until, good_until = used + self.touch_after_s, entry.good_until(self._ttl_s)
+        self._memory.put(Remembered(entry, found, fresh_until, good_until))
 
     def _lock_path(self, key: str) -> Optional[str]:
         store = self._disk.writable()

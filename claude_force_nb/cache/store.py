@@ -92,16 +92,8 @@ class EntryStore:
             if key[:2] not in self._checked:
                 self._check_shard(key)
             raw, status = safe_files.read_regular(path, MAX_ENTRY_BYTES)
-        except FileNotFoundError:
-            return Reading("miss")
-        except safe_files.NotRegular:
-            return Reading("tampered", "not_regular", path=path)
-        except safe_files.TooBig:
-            return Reading("tampered", "too_big", path=path)
-        except CacheDirectoryError:
-            return Reading("unreadable", "unsafe_folder", path=path)
-        except OSError as error:
-            return Reading("unreadable", error.strerror or "error", path=path)
+        except (OSError, CacheDirectoryError) as error:
+            return _unread(error, path)
         return self._judge(key, raw, path, status.st_mtime)
 
     def _judge(self, key: str, raw: bytes, path: str, mtime: float) -> Reading:
@@ -261,6 +253,22 @@ class EntryStore:
             return ""
         finally:
             os.close(descriptor)
+
+
+_ABSENT = Reading("miss")
+
+
+def _unread(error: Exception, path: str) -> Reading:
+    """The reading that stands for a file that could not be opened or read."""
+    if isinstance(error, FileNotFoundError):
+        return _ABSENT
+    if isinstance(error, safe_files.TooBig):
+        return Reading("tampered", "too_big", path=path)
+    if not isinstance(error, OSError):
+        return Reading("unreadable", "unsafe_folder", path=path)
+    if safe_files.is_not_regular(error):
+        return Reading("tampered", "not_regular", path=path)
+    return Reading("unreadable", error.strerror or "error", path=path)
 
 
 def _names(folder: str) -> List[str]:
