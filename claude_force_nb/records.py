@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from .canonical import canonical_json
 
@@ -184,6 +184,32 @@ class AgentResult:
         return self.output
 
 
-def total_usage(results: Sequence[AgentResult]) -> Usage:
-    """Sum the tokens of *results*."""
-    return sum((result.usage for result in results), Usage())
+class AgentResults(Tuple[AgentResult, ...]):
+    """Results of several agents, in the order they were asked for.
+
+    ``results[0]`` is the first one, ``results["code-reviewer"]`` the first of that agent.
+    """
+
+    def __getitem__(self, which: Any) -> Any:
+        """One result by position or agent name, or a slice.
+
+        Raises:
+            KeyError: No result is of this agent.
+        """
+        if isinstance(which, str):
+            for result in self:
+                if result.agent_name == which:
+                    return result
+            raise KeyError(which)
+        return super().__getitem__(which)
+
+    @property
+    def cost_usd(self) -> Optional[float]:
+        """Dollars spent on all answers when they were made; ``None`` if one is unknown."""
+        costs = [result.cost_usd for result in self if result.success]
+        return None if None in costs else sum(cost for cost in costs if cost is not None)
+
+    @property
+    def usage(self) -> Usage:
+        """Tokens of all results."""
+        return sum((result.usage for result in self), Usage())

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Callable, List, Optional
+from typing import Any, Callable, List, Mapping, Optional
 
 from .records import AgentResult
 
@@ -45,11 +45,15 @@ class Run:
         attempt: Number of the attempt under way, from 1; 0 while queued.
         waiting: The pause before the next attempt, if there is one now.
         result: The outcome, once there is one.
+        metadata: What the starter of the run wants in the result's metadata.
     """
 
-    def __init__(self, agent_name: str, model: str = "") -> None:
+    def __init__(
+        self, agent_name: str, model: str = "", metadata: Optional[Mapping[str, Any]] = None
+    ) -> None:
         self.agent_name = agent_name
         self.model = model
+        self.metadata = dict(metadata or {})
         self.state = QUEUED
         self.attempt = 0
         self.waiting: Optional[Wait] = None

@@ -1,0 +1,109 @@
+"""From an agent and a task to a request; everything that can be wrong is found here."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, Mapping, Optional, Union
+
+from .agents import AgentDefinition, valid_agent_name
+from .errors import AgentNotFound, InputError
+from .models import resolve_model
+from .prompt import RenderedPrompt
+from .records import AgentRequest
+from .settings import Settings
+
+Task = Union[str, RenderedPrompt]
+
+
+def check_task(agent_name: Any, task: Any, max_chars: int) -> None:
+    """Check what any agent could be asked, before its file is read.
+
+    Raises:
+        InputError: The name, or the task, is malformed, empty or too large.
+    """
+    if not isinstance(agent_name, str) or not valid_agent_name(agent_name):
+        raise AgentNotFound(
+            f"{agent_name!r} is not an agent name.",
+            advice="Names have letters, digits, hyphens and underscores.",
+        )
+    if not isinstance(task, (str, RenderedPrompt)):
+        raise InputError(f"A task is text, not {type(task).__name__}.")
+    text = task if isinstance(task, str) else task.text
+    if not text.strip() and (isinstance(task, str) or not task.has_blocks):
+        raise InputError(f"The task for {agent_name} is empty.", advice="Write what to do.")
+    if len(text) > max_chars:
+        raise InputError(
+            f"The task for {agent_name} has {len(text):,} characters, more than {max_chars:,}.",
+            advice="Send less of it, for example with {{ name | head(20) }}.",
+        )
+
+
+def make_request(
+    agent: AgentDefinition,
+    task: Task,
+    settings: Settings,
+    *,
+    model: Optional[str] = None,
+    max_tokens: Optional[int] = None,
+    system: Optional[str] = None,
+    provider: str,
+    endpoint: str = "",
+    sample: int = 0,
+    options: Mapping[str, Any],
+) -> AgentRequest:
+    """Combine an agent's defaults with what the caller wants.
+
+    Args:
+        agent: Who answers.
+        task: What to do.
+        settings: Defaults where neither agent nor caller decides.
+        model: Model instead of the agent's.
+        max_tokens: Longest answer instead of the agent's.
+        system: System prompt instead of the agent's.
+        provider: Name of the provider that will answer.
+        endpoint: Its server.
+        sample: Which independent draw this is.
+        options: Further fields of the API call; ``None`` means not given.
+
+    Raises:
+        InputError: A number makes no sense, or something cannot be written as JSON.
+    """
+    if max_tokens is not None:
+        _check_max_tokens(max_tokens)
+    given = {name: value for name, value in options.items() if value is not None}
+    request = AgentRequest(
+        agent_name=agent.name,
+        model=resolve_model(model or agent.model or settings.model),
+        messages=({"role": "user", "content": _content(task)},),
+        max_tokens=max_tokens or agent.max_tokens or settings.max_tokens,
+        system=agent.system if system is None else system,
+        options={**agent.options, **given},
+        provider=provider,
+        endpoint=endpoint,
+        definition_sha256=agent.sha256,
+        sample=sample,
+    )
+    _check_canonical(request)
+    return request
+
+
+def prompt_metadata(task: Task) -> Dict[str, Any]:
+    """What a run remembers of its prompt: the one-line manifest of inserted values."""
+    line = task.manifest_line if isinstance(task, RenderedPrompt) else ""
+    return {"manifest": line} if line else {}
+
+
+def _content(task: Task) -> Union[str, List[Mapping[str, Any]]]:
+    content = task if isinstance(task, str) else task.content
+    return content if isinstance(content, str) else list(content)
+
+
+def _check_max_tokens(max_tokens: Any) -> None:
+    if isinstance(max_tokens, bool) or not isinstance(max_tokens, int) or max_tokens < 1:
+        raise InputError(f"max_tokens must be a whole number above 0, not {max_tokens!r}.")
+
+
+def _check_canonical(request: AgentRequest) -> None:
+    try:
+        request.canonical()
+    except ValueError as error:
+        raise InputError(f"The request cannot be written as JSON: {error}.") from error
