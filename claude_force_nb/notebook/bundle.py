@@ -28,7 +28,7 @@ _STOPS = {
 }
 _HEADLINES = {FAILED: "Failed.", CANCELLED: "Cancelled."}
 
-_MUTED = "color:var(--jp-ui-font-color2,inherit);font-size:.9em;line-height:1.5"
+_MUTED = "color:var(--jp-ui-font-color2,inherit);line-height:1.5"
 _LINE = "var(--jp-border-color2,rgba(128,128,128,.4))"
 _FOOTER = f"{_MUTED};margin:.75em 0 0;padding:.4em 0 0;border-top:1px solid {_LINE}"
 _HEADING = "font-size:1.25em;font-weight:600;margin:1.5em 0 .5em"
@@ -59,7 +59,7 @@ def footer_text(result: AgentResult, now: Optional[float] = None) -> str:
         _attempts(result),
         _stop(result),
     ]
-    return " · ".join(visible(part) for part in parts if part)
+    return " · ".join(visible(part).replace("\n", " ") for part in parts if part)
 
 
 def _tokens(result: AgentResult) -> str:
@@ -197,42 +197,36 @@ def _section_html(heading: str, result: AgentResult, lines: Sequence[str]) -> st
 def _body_html(result: AgentResult) -> Iterator[str]:
     headline = _HEADLINES.get(result.state)
     if headline:
-        style = f"border-left:3px solid {_EDGES[result.state]};padding:.1em 0 .1em .8em"
-        errors = plain_html("\n".join(_errors(result))) if _errors(result) else ""
-        arrival = f" {_arrival(result)}" if not errors else ""
-        yield f'<div style="{style}"><strong>{headline}</strong>{arrival}{errors}</div>'
-        if errors and result.output:
-            yield f'<p style="{_MUTED};margin:.75em 0 .25em">{_arrival(result)}</p>'
+        style = f"margin:0 0 .75em;border-left:3px solid {_EDGES[result.state]};padding:.1em .8em;"
+        style += "overflow-wrap:anywhere"
+        said = "<br>".join(escaped(line).replace("\n", "<br>") for line in _explained(result))
+        yield f'<div style="{style}"><strong>{headline}</strong> {said}</div>'
     if result.output.strip():
         yield answer_html(result.output)
     elif not headline:
         yield "<p><em>The answer is empty.</em></p>"
 
 
-def _errors(result: AgentResult) -> List[str]:
+def _explained(result: AgentResult) -> List[str]:
     """What a reader must be told beyond the headline."""
-    return (result.errors or []) if result.state == FAILED else []
-
-
-def _arrival(result: AgentResult) -> str:
+    errors = (result.errors or []) if result.state == FAILED else []
     if result.output.strip():
-        return "This much of the answer had arrived:"
-    return "Nothing of the answer had arrived."
+        return [*errors, "This much of the answer had arrived:"]
+    return errors or ["Nothing of the answer had arrived."]
 
 
 def _section_text(heading: str, result: AgentResult, lines: Sequence[str]) -> str:
     headline = _HEADLINES.get(result.state)
     parts = [f"{heading}\n{'─' * len(heading)}"] if heading else []
     if headline:
-        parts.append("\n".join([headline, *_errors(result)]))
-        parts.append(_arrival(result) if result.output.strip() or not _errors(result) else "")
+        parts.append("\n".join([headline, *_explained(result)]))
     parts.append(result.output.strip() or ("" if headline else "The answer is empty."))
     parts.append("\n".join(lines))
     return visible("\n\n".join(part for part in parts if part))
 
 
 _Row = Tuple[str, ...]
-_COLUMNS = ("agent", "outcome", "tokens", "cost", "time")
+_COLUMNS = ("agent", "outcome", "tokens in / out", "cost", "time")
 
 
 def _rows(
@@ -244,8 +238,8 @@ def _rows(
         yield (
             heading,
             _outcome(result, now),
-            _tokens(result),
-            OFFLINE_LABEL if result.offline else cost,
+            _tokens(result).replace(" in", "").replace(" out", ""),
+            "offline" if result.offline else cost,
             "" if cached else _duration(result.elapsed_s),
         )
 
@@ -279,7 +273,8 @@ def _live_run(run: Run, tail_chars: int, now_s: float) -> str:
     tail = text if len(text) <= tail_chars else f"…{text[-tail_chars:]}"
     # A reversed column keeps its end in sight while it grows, without any script.
     style = "display:flex;flex-direction:column-reverse;max-height:16em;overflow-y:auto"
-    body = f'<div style="{style}" tabindex="0">{plain_html(tail)}</div>' if tail else ""
+    inner = f'<div style="flex:none">{plain_html(tail)}</div>'
+    body = f'<div style="{style}" tabindex="0">{inner}</div>' if tail else ""
     state = escaped(_live_state(run, now_s))
     return (
         f'<div style="margin:0 0 .75em;line-height:1.5">{body}'

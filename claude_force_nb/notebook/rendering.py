@@ -15,10 +15,11 @@ from __future__ import annotations
 
 import html
 import re
-from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Match, NamedTuple, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Iterator, List, Match, NamedTuple, Optional, Sequence
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
+    from markdown_it.rules_inline import StateInline
     from markdown_it.token import Token
 
 MAX_RENDERED_CHARS = 200_000
@@ -96,7 +97,7 @@ def plain_html(text: str) -> str:
     Returns:
         One ``pre`` element that no front end typesets as mathematics.
     """
-    style = "white-space:pre-wrap;overflow-wrap:anywhere;margin:0"
+    style = "white-space:pre-wrap;word-break:normal;overflow-wrap:anywhere;margin:0"
     # HTML drops the first line break inside "pre".
     return f'<pre class="{NO_MATHS}" style="{style}">\n{escaped(text)}</pre>'
 
@@ -133,7 +134,7 @@ class _TooCostly(Exception):
 
 
 class _Meter:
-    """A parser rule that matches nothing and counts how often the parser tries to.
+    """Parser rules that match nothing and count how often the parser tries to.
 
     Crafted text makes a Markdown parser try again and again at the same place. A count stops it
     on every machine at the same point, where a clock would not.
@@ -142,8 +143,19 @@ class _Meter:
     def __init__(self, tries: int) -> None:
         self._left = tries
 
-    def __call__(self, *_: Any) -> bool:
-        self._left -= 1
+    def block(self, *_: Any) -> bool:
+        """Count a try to find a block."""
+        return self._count(1)
+
+    def inline(self, state: StateInline, *_: Any) -> bool:
+        """Count a try to find markup in a paragraph; more in long ones.
+
+        Rules of markdown-it-py 3 copy or search the rest of the paragraph.
+        """
+        return self._count(1 + (state.posMax - state.pos) // 2_000)
+
+    def _count(self, weight: int) -> bool:
+        self._left -= weight
         if self._left < 0:
             raise _TooCostly
         return False
@@ -176,16 +188,33 @@ def _parser(meter: _Meter) -> MarkdownIt:
 
     parser = MarkdownIt("commonmark", {"html": False, "maxNesting": MAX_NESTING})
     parser.enable(["table", "strikethrough"])
-    parser.inline.ruler.before("text", "meter", meter)
-    parser.block.ruler.before("code", "meter", meter)
-    parser.add_render_rule("table_open", lambda *_: "<div><table>\n")
+    parser.inline.ruler.before("text", "meter", meter.inline)
+    parser.block.ruler.before("code", "meter", meter.block)
+    parser.add_render_rule("table_open", _table_open)
     parser.add_render_rule("table_close", lambda *_: "</table></div>\n")
+    for kind in ("fence", "code_block"):
+        parser.add_render_rule(kind, _code)
     return parser
+
+
+def _open(tag: str) -> str:
+    return f'<{tag} style="{_STYLES[tag]}"{_FOCUSABLE if tag in _SCROLLING else ""}>'
+
+
+def _table_open(*_: Any) -> str:
+    return f"{_open('div')}{_open('table')}\n"
+
+
+def _code(_: object, tokens: Sequence[Token], index: int, *__: Any) -> str:
+    """Render a block of code without "code", which themes paint in another colour than "pre"."""
+    # The sanitiser drops the first line break inside "pre", the browser the second.
+    return f"{_open('pre')}\n\n{html.escape(tokens[index].content)}</pre>\n"
 
 
 def _tame(token: Token) -> None:
     if token.type in ("heading_open", "heading_close"):
         token.tag = f"h{min(int(token.tag[1]) + 3, 6)}"
+        token.attrs = {"style": _STYLES[token.tag]} if token.nesting == 1 else {}
     elif token.type in ("th_open", "td_open"):
         token.attrs = {"style": str(token.attrs.get("style", "text-align:left"))}
     elif token.children:
@@ -273,20 +302,24 @@ def _token(kind: str, *, tag: str = "", nesting: Any = 0, **fields: Any) -> Toke
     return Token(kind, tag, nesting, **fields)
 
 
-_CELL_STYLES = {"style": {f"text-align:{side}" for side in ("left", "right", "center")}}
-_SET_ATTRIBUTES: Dict[str, Dict[str, str]] = {
-    "a": {"target": "_blank"},
-    # Only the renderer makes "div": around tables. What scrolls can be reached by keyboard.
-    "div": {"style": "overflow-x:auto", "tabindex": "0"},
-    "table": {"style": "margin:0 0 1em;table-layout:auto"},
-    "pre": {
-        "style": "overflow-x:auto;margin:0 0 1em;padding:.6em .8em;border-radius:3px;"
-        "background:var(--jp-layout-color2,rgba(128,128,128,.12))",
-        "tabindex": "0",
-    },
-    "h4": {"style": "font-size:1.25em;font-weight:600;font-style:normal;margin:1em 0 .4em"},
-    "h5": {"style": "font-size:1.1em;font-weight:600;font-style:normal;margin:1em 0 .4em"},
-    "h6": {"style": "font-size:1em;font-weight:600;font-style:normal;margin:1em 0 .4em"},
+_HEADING = "font-weight:600;font-style:normal;margin:1em 0 .4em"
+_STYLES = {
+    "div": "overflow-x:auto",
+    "table": "margin:0 0 1em;table-layout:auto",
+    "pre": "white-space:pre;overflow-x:auto;margin:0 0 1em;padding:.6em .8em;border-radius:3px;"
+    "background:var(--jp-rendermime-table-row-background,rgba(128,128,128,.12))",
+    "h4": f"font-size:1.25em;{_HEADING}",
+    "h5": f"font-size:1.1em;{_HEADING}",
+    "h6": f"font-size:1em;{_HEADING}",
+}
+# What scrolls can be reached by keyboard.
+_SCROLLING = ("div", "pre")
+_FOCUSABLE = ' tabindex="0"'
+_CELL_STYLES = {f"text-align:{side}" for side in ("left", "right", "center")}
+_EXACT_VALUES = {
+    **{tag: {"style": {style}, "tabindex": {"0"}} for tag, style in _STYLES.items()},
+    "td": {"style": _CELL_STYLES},
+    "th": {"style": _CELL_STYLES},
 }
 _TAGS = {"a", "blockquote", "br", "code", "div", "em", "h4", "h5", "h6", "hr", "li", "ol", "p"} | {
     *("pre", "s", "small", "strong", "table", "tbody", "td", "th", "thead", "tr", "ul")
@@ -301,8 +334,9 @@ def _sanitised(markup: str) -> str:
         markup,
         tags=_TAGS,
         attributes={"a": {"href"}, "ol": {"start"}},
-        tag_attribute_values={"td": _CELL_STYLES, "th": _CELL_STYLES},
-        set_tag_attribute_values=_SET_ATTRIBUTES,
+        tag_attribute_values=_EXACT_VALUES,
+        # With more than one value here the order of attributes would change from run to run.
+        set_tag_attribute_values={"a": {"target": "_blank"}},
         url_schemes={"http", "https", "mailto"},
         url_relative="deny",
         link_rel="noopener noreferrer nofollow",
