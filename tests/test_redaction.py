@@ -13,6 +13,8 @@ import pytest
 
 from claude_force_nb.redaction import MASK, Redactor, Secret, looks_secret
 
+pytestmark = pytest.mark.essential
+
 KEY = "sk-ant-api03-Zq8/x+Y2 wv7KpLm4"
 
 # Put together here, so that no scanner takes this file for a leak.

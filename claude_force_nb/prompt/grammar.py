@@ -140,26 +140,24 @@ class _Reader:
 
     def _call(self) -> FilterCall:
         name = self._take("name") or self._unexpected("the name of a filter")
-        args: List[int] = []
-        options: List[Tuple[str, int]] = []
+        arguments: List[Tuple[str, int]] = []
         if self._take("mark", "("):
             while not self._take("mark", ")"):
-                self._argument(args, options)
-        return FilterCall(name, tuple(args), tuple(options))
+                arguments.append(self._argument(after_named=bool(arguments and arguments[-1][0])))
+        positional = tuple(number for keyword, number in arguments if not keyword)
+        return FilterCall(name, positional, tuple(one for one in arguments if one[0]))
 
-    def _argument(self, args: List[int], options: List[Tuple[str, int]]) -> None:
-        keyword = self._take("name")
+    def _argument(self, after_named: bool) -> Tuple[str, int]:
+        """One argument as its name, perhaps empty, and its number; with the comma after it."""
+        keyword = self._take("name") or ""
         if keyword and not self._take("mark", "="):
             self._unexpected("=")
-        number = int(self._take("number") or self._unexpected("a whole number"))
-        if keyword:
-            options.append((keyword, number))
-        elif options:
+        if after_named and not keyword:
             self._unexpected("a named argument")
-        else:
-            args.append(number)
-        if not self._take("mark", ",") and not (self.kind == "mark" and self.text == ")"):
+        number = int(self._take("number") or self._unexpected("a whole number"))
+        if not self._take("mark", ",") and self.text != ")":
             self._unexpected(", or )")
+        return keyword, number
 
     def _unexpected(self, wanted: str) -> NoReturn:
         found = self._template[self._token_start : self._token_start + 20].split("\n")[0]

@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ..errors import PromptError
-from . import tables
 from .jsontext import is_container
 from .limits import Form, ValueLimits
 from .scalars import exact_text, is_a
 from .show import as_view, json_form, show
-from .tables import View
+from .tables import View, column_list, counted, csv_text, json_text
 
 MAX_ARGUMENT = 100_000
 
@@ -125,7 +124,7 @@ def _sample(value: Any, limits: ValueLimits, n: int, seed: int) -> Any:
         items = _items(value, "sample")
         return [items[at] for at in _positions(len(items), n, seed)]
     chosen = view.frame.pick(_positions(view.frame.row_count, n, seed))
-    return View(chosen, view.shape, f"{chosen.row_count:,} sampled rows", n)
+    return View(chosen, view.shape, counted(chosen.row_count, "sampled row"), n)
 
 
 def _positions(count: int, n: int, seed: int) -> List[int]:
@@ -146,17 +145,17 @@ def _describe(value: Any, limits: ValueLimits) -> Any:
 
 
 def _columns(value: Any, limits: ValueLimits) -> Form:
-    return tables.column_list(_view(value, "columns"), limits)
+    return column_list(_view(value, "columns"), limits)
 
 
 def _csv(value: Any, limits: ValueLimits) -> Form:
-    return tables.csv_text(_view(value, "csv"), limits)
+    return csv_text(_view(value, "csv"), limits)
 
 
 def _json(value: Any, limits: ValueLimits) -> Form:
     view = as_view(value)
     if view is not None:
-        return tables.json_text(view, limits)
+        return json_text(view, limits)
     if not (is_container(value) or is_a(value, str, int, float)):
         raise _unfit("json", "frames, series, lists, dicts, text and numbers")
     return json_form(value, limits)

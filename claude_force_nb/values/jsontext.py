@@ -61,22 +61,21 @@ class JsonText:
             return self._spend('"{…}"' if is_a(value, dict) else '"[…]"', depth)
         if is_a(value, dict):
             return self._object(value, depth)
-        return self._list(_in_order(value), _length(value), self._limits.max_items, depth)
+        return self._list(_in_order(value), container_length(value), self._limits.max_items, depth)
 
     def _spend(self, text: str, depth: int) -> str:
         self._left -= len(text) + 2 * depth + 3  # with its indent, comma and line break
         return text
 
     def _leaf(self, value: Any) -> str:
-        if value is None or class_in(value, "numpy.ma.core", "MaskedConstant"):
-            return "null"
-        if is_a(value, bool) or class_in(value, "numpy", "bool_"):
-            return "true" if value else "false"
+        constant = _constant(value)
+        if constant:
+            return constant
         text = nested_text(value)
         if text is None:
             self.opaque += 1
             return _quoted(f"<{type_name(value)}>")
-        if _is_number(value):
+        if _is_number(value) and not text.startswith("<"):
             return {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}.get(text, text)
         self.cut = self.cut or len(text) > self._limits.max_string_chars
         return _quoted(shortened(text, self._limits.max_string_chars))
@@ -106,7 +105,7 @@ class JsonText:
         return _bracketed(parts, "{}", depth)
 
     def _key(self, key: Any) -> str:
-        text = nested_text(key)
+        text = "None" if key is None else nested_text(key)
         if text is None:
             text = JsonText(key, self._limits, 200).text if is_a(key, tuple) else type_name(key)
         return _quoted(shortened(text, self._limits.max_string_chars))
@@ -132,6 +131,14 @@ def _plain_array(array: Any) -> Any:
     if class_in(array, "numpy.ma", "MaskedArray"):
         return array
     return sys.modules["numpy"].asarray(array)
+
+
+def _constant(value: Any) -> str:
+    if value is None or class_in(value, "numpy.ma.core", "MaskedConstant"):
+        return "null"
+    if is_a(value, bool) or class_in(value, "numpy", "bool_"):
+        return "true" if value else "false"
+    return ""
 
 
 def _is_number(value: Any) -> bool:
@@ -170,9 +177,9 @@ def _in_order(value: Any) -> Iterable[Any]:
     if not is_a(value, *SETS):
         items: Iterable[Any] = _base(value).__iter__(value)
         return items
-    if _length(value) > MAX_SET_ITEMS:
+    if container_length(value) > MAX_SET_ITEMS:
         raise PromptError(
-            f"A set of {_length(value):,} items takes too long to put in order.",
+            f"A set of {container_length(value):,} items takes too long to put in order.",
             advice="Insert sorted(name)[:100] or the like.",
         )
     return sorted(_base(value).__iter__(value), key=_sort_key)
@@ -180,10 +187,11 @@ def _in_order(value: Any) -> Iterable[Any]:
 
 def _base(value: Any) -> Any:
     """The built-in class of a container, whose methods run no code of a subclass."""
-    return next(kind for kind in (*SEQUENCES, *SETS, *_VIEWS) if is_a(value, kind))
+    return next(kind for kind in (dict, *SEQUENCES, *SETS, *_VIEWS) if is_a(value, kind))
 
 
-def _length(value: Any) -> int:
+def container_length(value: Any) -> int:
+    """The number of items of a container, whatever its subclass says."""
     count: int = _base(value).__len__(value)
     return count
 

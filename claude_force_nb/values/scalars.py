@@ -88,7 +88,7 @@ def scalar_text(value: Any) -> Optional[str]:
 
 def _is_pandas_scalar(value: Any) -> bool:
     kind = type(value)
-    return kind.__name__ in _PANDAS_SCALARS and str(kind.__module__).startswith("pandas.")
+    return kind.__name__ in _PANDAS_SCALARS and str(kind.__module__).split(".")[0] == "pandas"
 
 
 def _integer(value: int) -> str:
@@ -102,7 +102,7 @@ def _integer(value: int) -> str:
 
 def _moment(value: datetime.datetime) -> str:
     # pandas' own classes know nanoseconds and NaT.
-    return str(value) if _is_pandas_scalar(value) else datetime.datetime.isoformat(value)
+    return value.isoformat() if _is_pandas_scalar(value) else datetime.datetime.isoformat(value)
 
 
 def _duration(value: datetime.timedelta) -> str:

@@ -8,10 +8,10 @@ from typing import Any, Callable, Optional, Tuple
 from ..errors import PromptError, SecretInPrompt
 from ..records import AgentResult
 from ..redaction import Secret
-from . import media
 from .frames import as_frame
-from .jsontext import JsonText, is_array, is_container
+from .jsontext import JsonText, container_length, is_array, is_container
 from .limits import Form, ValueLimits
+from .media import block, drawn, file_form
 from .scalars import class_in, exact_text, is_a, scalar_text, type_name, visible
 from .tables import View, table
 
@@ -34,7 +34,7 @@ def show(value: Any, limits: ValueLimits) -> Form:
         PromptError: The value has no form, or a text is longer than its bound.
         SecretInPrompt: The value is a :class:`~claude_force_nb.redaction.Secret`.
     """
-    for attempt in (_refused, _text, _file, _result, _frame, _json, media.drawn):
+    for attempt in (_refused, _text, _file, _result, _frame, _json, drawn):
         form = attempt(value, limits)
         if form is not None:
             return form
@@ -84,10 +84,10 @@ def text_form(text: str, limits: ValueLimits, note: str = "") -> Form:
 
 def _file(value: Any, limits: ValueLimits) -> Optional[Form]:
     if is_a(value, bytes, bytearray):
-        return media.block(bytes(value), limits)
+        return block(bytes(value), limits)
     if not is_a(value, PurePath):
         return None
-    form = media.file_form(Path(value), limits)
+    form = file_form(Path(value), limits)
     return form if form.block else text_form(form.text, limits, form.note)
 
 
@@ -127,7 +127,7 @@ def _json(value: Any, limits: ValueLimits) -> Optional[Form]:
 def json_form(value: Any, limits: ValueLimits) -> Form:
     """The bounded JSON form of a container or scalar."""
     written = JsonText(value, limits)
-    size = f" of {len(value):,}" if is_container(value) else ""
+    size = f" of {container_length(value):,}" if is_container(value) else ""
     return Form("json", type_name(value) + size + _left_out(written), written.text)
 
 
@@ -145,7 +145,7 @@ def _left_out(written: JsonText) -> str:
 
 _ADVICE: Tuple[Tuple[Callable[[Any], bool], str], ...] = (
     (
-        lambda value: str(type(value).__module__).startswith("pandas.core.groupby"),
+        lambda value: type(value).__name__.endswith("GroupBy"),
         "Aggregate it first, for example name.mean().",
     ),
     (

@@ -43,15 +43,15 @@ class View:
         """The shape, and what part of it *shown* rows are."""
         part = self._shown_part(shown, limits)
         rows, columns = self.shape
-        shape = f"{rows:,}×{columns:,}" if self._is_wide() else _counted(rows, "row")
+        shape = f"{rows:,}×{columns:,}" if self._is_wide() else counted(rows, "row")
         return f"{shape} → {part}" if part else shape
 
     def heading(self, shown: int, limits: ValueLimits) -> str:
         """The same in words, for the model."""
         rows, columns = self.shape
-        shape = _counted(rows, "row")
+        shape = counted(rows, "row")
         if self._is_wide():
-            shape += f" × {_counted(columns, 'column')}"
+            shape += f" × {counted(columns, 'column')}"
         part = self._shown_part(shown, limits)
         return f"{self.frame.kind}: {shape}" + (f", shown: {part}" if part else "")
 
@@ -64,13 +64,14 @@ class View:
             parts.append(self.part)
         elif shown < self.shape[0]:
             of = f" of {self.part}" if self.part else ""
-            parts.append(f"first {_counted(shown, 'row')}{of}")
+            parts.append(f"first {counted(shown, 'row')}{of}")
         if limits.max_columns < self.frame.column_count:
-            parts.append(f"first {_counted(limits.max_columns, 'column')}")
+            parts.append(f"first {counted(limits.max_columns, 'column')}")
         return ", ".join(parts)
 
 
-def _counted(count: int, noun: str) -> str:
+def counted(count: int, noun: str) -> str:
+    """*count* with its noun, in the plural where due."""
     return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 
@@ -128,7 +129,7 @@ def column_list(view: View, limits: ValueLimits) -> Form:
     if hidden > 0:
         lines.append(f"… {hidden:,} more columns")
     note = f"{view.note(view.shape[0], limits)} → columns"
-    return Form("table", note, "\n".join(lines))
+    return Form("table", note, "\n".join(lines) or "(no columns)")
 
 
 def _append_rows(
