@@ -33,10 +33,15 @@ def find_api_key(
         The key, or ``None`` when none is configured.
     """
     if explicit:
-        return explicit if isinstance(explicit, Secret) else Secret(explicit)
+        return as_secret(explicit)
     value = (os.environ if environ is None else environ).get(VARIABLE)
     value = value or _from_dotenv(start or Path.cwd()) or _from_keyring()
     return Secret(value.strip()) if value and value.strip() else None
+
+
+def as_secret(key: Union[str, Secret, None]) -> Optional[Secret]:
+    """*key* wrapped so that it does not show."""
+    return Secret(key) if isinstance(key, str) else key
 
 
 def _from_dotenv(start: Path) -> Optional[str]:

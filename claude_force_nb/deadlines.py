@@ -8,7 +8,8 @@ its own, so that a time limit and a cancellation from outside can always be told
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Callable, Coroutine, TypeVar
+from dataclasses import dataclass
+from typing import Any, Callable, Coroutine, Generic, Optional, TypeVar, cast
 
 T = TypeVar("T")
 
@@ -36,11 +37,11 @@ async def finish_by(work: Coroutine[Any, Any, T], deadline: Callable[[], float])
     Raises:
         Expired: The time was up first.
     """
-    task = asyncio.ensure_future(work)
+    task = asyncio.ensure_future(_contained(work))
     try:
         await _wait(task, deadline)
         if task.done():
-            return task.result()
+            return _released(task.result())
         await _stop(task)
     except asyncio.CancelledError:
         if not task.done():
@@ -49,7 +50,29 @@ async def finish_by(work: Coroutine[Any, Any, T], deadline: Callable[[], float])
     return _late_result(task)
 
 
-async def _wait(task: asyncio.Task[T], deadline: Callable[[], float]) -> None:
+@dataclass(frozen=True)
+class _Outcome(Generic[T]):
+    """What came of some work: a value, or an exit that it asked for."""
+
+    value: Optional[T] = None
+    exit: Optional[BaseException] = None
+
+
+async def _contained(work: Coroutine[Any, Any, T]) -> _Outcome[T]:
+    """Do *work*; an exit raised out of a task would stop the event loop instead of the caller."""
+    try:
+        return _Outcome(await work)
+    except (SystemExit, KeyboardInterrupt) as exit_asked_for:
+        return _Outcome(exit=exit_asked_for)
+
+
+def _released(outcome: _Outcome[T]) -> T:
+    if outcome.exit is not None:
+        raise outcome.exit
+    return cast(T, outcome.value)
+
+
+async def _wait(task: asyncio.Task[Any], deadline: Callable[[], float]) -> None:
     clock = asyncio.get_running_loop().time
     left_s = deadline() - clock()
     while left_s > 0 and not task.done():
@@ -69,9 +92,9 @@ def _look_at_error(task: asyncio.Task[Any]) -> None:
         task.exception()
 
 
-def _late_result(task: asyncio.Task[T]) -> T:
+def _late_result(task: asyncio.Task[_Outcome[T]]) -> T:
     if not task.done() or task.cancelled():
         raise Expired
     if task.exception() is not None:
         raise Expired from task.exception()
-    return task.result()
+    return _released(task.result())

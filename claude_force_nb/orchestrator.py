@@ -32,7 +32,7 @@ from typing import (
 from . import outcomes
 from .agents import AgentLibrary
 from .attempts import RetryPolicy, answer_with_retries
-from .credentials import find_api_key
+from .credentials import as_secret, find_api_key
 from .errors import CacheMiss, InputError, RunCancelled
 from .limits import Limits
 from .providers.base import Provider
@@ -122,7 +122,7 @@ class AsyncAgentOrchestrator:
             config_path=Path(config_path) if config_path else None,
         )
         self.limits = Limits(self.settings.max_concurrent)
-        self._api_key = api_key
+        self._api_key = as_secret(api_key)
         self._own_provider = own
         self._built: Dict[str, Provider] = {}
         self._cache = cache
@@ -415,7 +415,7 @@ class AsyncAgentOrchestrator:
         if "max_concurrent" in changes:
             self.limits = Limits(self.settings.max_concurrent)
         if api_key is not None:
-            self._api_key = api_key
+            self._api_key = as_secret(api_key)
         if api_key is not None or "base_url" in changes:
             self._built.pop("anthropic", None)
 

@@ -33,7 +33,7 @@ LAYERS = {
     "prompt": 3,
     "pricing": 2,
     "limits": 2,
-    "outcomes": 3,
+    "outcomes": 5,
     "providers": 4,
     "cache": 4,
     "deadlines": 4,
