@@ -272,7 +272,8 @@ def _live_run(run: Run, tail_chars: int, now_s: float) -> str:
     text = run.text
     tail = text if len(text) <= tail_chars else f"…{text[-tail_chars:]}"
     # A reversed column keeps its end in sight while it grows, without any script.
-    style = "display:flex;flex-direction:column-reverse;max-height:16em;overflow-y:auto"
+    style = "display:flex;flex-direction:column-reverse;max-height:16em;overflow-y:auto;"
+    style += "margin:0 0 .25em"
     inner = f'<div style="flex:none">{plain_html(tail)}</div>'
     body = f'<div style="{style}" tabindex="0">{inner}</div>' if tail else ""
     state = escaped(_live_state(run, now_s))

@@ -60,6 +60,10 @@ _hidden = re.compile(_HIDDEN)
 _ordinary_or_hidden = re.compile(f"({_ORDINARY})|{_HIDDEN}")
 
 
+# Exported pages have rules that give "pre" the font of prose.
+_MONOSPACE = "font-family:var(--jp-code-font-family,monospace);line-height:1.4"
+
+
 def visible(text: str) -> str:
     r"""Spell out every character that could hide, reorder or overwrite text.
 
@@ -97,7 +101,7 @@ def plain_html(text: str) -> str:
     Returns:
         One ``pre`` element that no front end typesets as mathematics.
     """
-    style = "white-space:pre-wrap;word-break:normal;overflow-wrap:anywhere;margin:0"
+    style = f"white-space:pre-wrap;word-break:normal;overflow-wrap:anywhere;margin:0;{_MONOSPACE}"
     # HTML drops the first line break inside "pre".
     return f'<pre class="{NO_MATHS}" style="{style}">\n{escaped(text)}</pre>'
 
@@ -306,7 +310,8 @@ _HEADING = "font-weight:600;font-style:normal;margin:1em 0 .4em"
 _STYLES = {
     "div": "overflow-x:auto",
     "table": "margin:0 0 1em;table-layout:auto",
-    "pre": "white-space:pre;overflow-x:auto;margin:0 0 1em;padding:.6em .8em;border-radius:3px;"
+    "pre": f"{_MONOSPACE};white-space:pre;overflow-x:auto;margin:0 0 1em;padding:.6em .8em;"
+    "border-radius:3px;"
     "background:var(--jp-rendermime-table-row-background,rgba(128,128,128,.12))",
     "h4": f"font-size:1.25em;{_HEADING}",
     "h5": f"font-size:1.1em;{_HEADING}",
