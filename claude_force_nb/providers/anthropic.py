@@ -346,7 +346,8 @@ class _Exchange:
         except (Expired, ProviderError) as error:
             # Once the message is over nothing can take it back, whatever the connection does.
             if not self._collector.stopped:
-                raise self._explained(error) from error.__cause__
+                # Without the frames below, whose variables hold what the server sent.
+                raise self._explained(error).with_traceback(None) from error.__cause__
         return self._collector.reply(request_id=self._request_id, sdk=self._label)
 
     def _patience(self) -> float:
