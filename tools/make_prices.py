@@ -1,132 +1,112 @@
-"""Write claude_force_nb/prices.json from the package genai-prices (Python 3.11 or newer).
+"""Write claude_force_nb/prices.json from the ``genai-prices`` package (Python 3.11 or newer).
 
-Usage: make_prices.py [OUTPUT] [--as-of YYYY-MM-DD]
+Usage: make_prices.py           write the table
+       make_prices.py --check   write nothing; exit 1 if the prices differ from the installed package
 
-Run it after `pip install --upgrade genai-prices` and look at the difference before committing it.
+The package shipped with Python 3.8 cannot depend on ``genai-prices``, so the table travels with it.
 """
 
 from __future__ import annotations
 
-import argparse
-import datetime
 import json
 import re
-from importlib.metadata import version
+import sys
+from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Set
+from typing import Any, Dict, Iterator, List, Set
 
-from genai_prices import data
-from genai_prices.types import ModelInfo, ModelPrice
+TABLE = Path(__file__).resolve().parent.parent / "claude_force_nb" / "prices.json"
 
-from claude_force_nb.pricing import base_name
-
-OUTPUT = Path(__file__).parent.parent / "claude_force_nb" / "prices.json"
-KINDS = {
+RATES = {
     "input": "input_mtok",
     "output": "output_mtok",
     "cache_write_5m": "cache_write_mtok",
     "cache_write_1h": "cache_write_1h_mtok",
     "cache_read": "cache_read_mtok",
 }
-PLAIN_NAME = re.compile(r"claude-[a-z0-9-]*[a-z0-9]")
-PART_OF_A_DATE = re.compile(r"-\d{4}$")
 
 
-def tiers(price: ModelPrice) -> List[Dict[str, Any]]:
-    """One row for each prompt length from which other prices hold."""
-    amounts = {kind: getattr(price, name) for kind, name in KINDS.items()}
-    starts = {0} | {tier.start for amount in amounts.values() for tier in _tiers(amount)}
+def build(now: datetime) -> Dict[str, Any]:
+    """The table, with the prices in force at *now*.
+
+    Models without all five rates are left out: they are retired, and a part of a price is no price.
+    """
+    import genai_prices
+    from genai_prices import data_snapshot
+
+    providers = data_snapshot.get_snapshot().providers
+    vendor = next(provider for provider in providers if provider.id == "anthropic")
+    models = {m.id: _entry(m, vendor, now) for m in sorted(vendor.models, key=lambda m: m.id)}
+    return {
+        "source": f"genai-prices {genai_prices.__version__}",
+        "date": now.date().isoformat(),
+        "unit": "USD per million tokens",
+        "models": {name: entry for name, entry in models.items() if entry["tiers"]},
+    }
+
+
+def _entry(model: Any, vendor: Any, now: datetime) -> Dict[str, Any]:
+    standard = _tiers(model.get_prices(now))
+    fast = _tiers(model.get_prices(now, {"speed": "fast"}))
+    entry = {"names": sorted(_names(model, vendor)), "tiers": standard}
+    return entry if fast == standard else {**entry, "fast": fast}
+
+
+def _tiers(prices: Any) -> List[Dict[str, float]]:
+    values = {rate: getattr(prices, field, None) for rate, field in RATES.items()}
+    if None in values.values():
+        return []
+    starts = {0} | {tier.start for value in values.values() for tier in getattr(value, "tiers", [])}
     return [
         {
             "above_prompt_tokens": start,
-            **{kind: _at(amount, start) for kind, amount in amounts.items()},
+            **{rate: _at(value, start) for rate, value in values.items()},
         }
         for start in sorted(starts)
     ]
 
 
-def _tiers(amount: Any) -> List[Any]:
-    return list(getattr(amount, "tiers", ()))
+def _at(value: Any, start: int) -> float:
+    """The rate of prompts with more than *start* tokens; it holds for all of their tokens."""
+    steps = getattr(value, "tiers", [])
+    reached = [step.price for step in steps if step.start <= start]
+    return float(reached[-1] if reached else getattr(value, "base", value))
 
 
-def _at(amount: Any, start: int) -> Optional[float]:
-    if amount is None:
-        return None
-    price = getattr(amount, "base", amount)
-    for tier in _tiers(amount):
-        price = tier.price if tier.start <= start else price
-    return float(price)
-
-
-def standard_price(model: ModelInfo, day: datetime.date) -> ModelPrice:
-    """The price of *model* that holds on *day*; the list is in order of time."""
-    if isinstance(model.prices, ModelPrice):
-        return model.prices
-    return [one.prices for one in model.prices if _holds(one.constraint, day)][-1]
-
-
-def _holds(constraint: Any, day: datetime.date) -> bool:
-    if constraint is None:
-        return True
-    if hasattr(constraint, "start_date"):
-        return bool(constraint.start_date <= day)
-    raise SystemExit(f"prices that depend on {constraint!r} are not understood: extend this script")
-
-
-def variants(model: ModelInfo, day: datetime.date) -> Dict[str, List[Dict[str, Any]]]:
-    """The prices of *model* by way of processing: ``standard``, ``batch``, ``fast``."""
-    found = {"standard": tiers(standard_price(model, day))}
-    for variant in model.price_variants or ():
-        if len(variant.when) != 1:
-            raise SystemExit(f"{model.id}: a price for {variant.when} is not understood")
-        if _holds(variant.constraint, day):
-            found[next(iter(variant.when.values()))] = tiers(variant.prices)
-    return found
-
-
-def names(model: ModelInfo) -> Set[str]:
-    """Names without date that mean *model*, apart from its id."""
-    clauses = [model.match, *getattr(model.match, "or_", ())]
-    texts = [
-        getattr(clause, field)
-        for clause in clauses
-        for field in ("equals", "starts_with")
-        if hasattr(clause, field)
-    ]
-    plain = {base_name(text.rstrip("@")) for text in texts}
+def _names(model: Any, vendor: Any) -> Set[str]:
+    """Names without date that mean this model, each checked against the source's own matching."""
+    found = {re.sub("-latest$", "", name) for name in (model.id, *_words(model.match))}
+    undated = {re.sub(r"-20\d{6}$", "", name).rstrip("@-") for name in found}
     return {
-        name for name in plain if PLAIN_NAME.fullmatch(name) and not PART_OF_A_DATE.search(name)
+        name
+        for name in undated
+        if vendor.find_model(name) is model and not re.search(r"-20\d*$", name)
     }
 
 
-def table(day: datetime.date) -> Dict[str, Any]:
-    """The whole document."""
-    anthropic = next(provider for provider in data.providers if provider.id == "anthropic")
-    models = {
-        base_name(model.id): {
-            "names": sorted(names(model) - {base_name(model.id)}),
-            **variants(model, day),
-        }
-        for model in anthropic.models
-    }
-    return {
-        "as_of": day.isoformat(),
-        "source": f"genai-prices {version('genai-prices')}",
-        "unit": "US dollars per million tokens",
-        "models": dict(sorted(models.items())),
-    }
+def _words(clause: Any) -> Iterator[str]:
+    for part in getattr(clause, "or_", [clause]):
+        for kind in ("equals", "starts_with"):
+            if hasattr(part, kind):
+                yield getattr(part, kind)
 
 
-def main() -> None:
-    """Write the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("output", nargs="?", type=Path, default=OUTPUT)
-    parser.add_argument("--as-of", type=datetime.date.fromisoformat, default=datetime.date.today())
-    found = parser.parse_args()
-    document = table(found.as_of)
-    found.output.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    print(f"{found.output}: {len(document['models'])} models as of {document['as_of']}")
+def _differences(mine: Dict[str, Any], theirs: Dict[str, Any]) -> List[str]:
+    names = sorted(set(mine["models"]) | set(theirs["models"]))
+    return [name for name in names if mine["models"].get(name) != theirs["models"].get(name)]
+
+
+def main() -> int:
+    """Write the table or compare it."""
+    table = build(datetime.now(timezone.utc))
+    if "--check" in sys.argv[1:]:
+        changed = _differences(json.loads(TABLE.read_text(encoding="utf-8")), table)
+        print(f"{table['source']}: " + (", ".join(changed) + " differ" if changed else "no change"))
+        return 1 if changed else 0
+    TABLE.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
+    print(f"{TABLE}: {len(table['models'])} models from {table['source']}")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())
