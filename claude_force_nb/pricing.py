@@ -27,6 +27,7 @@ OVERRIDE_VARIABLE = "CLAUDE_FORCE_NB_PRICES"
 STANDARD, FAST = "standard", "fast"
 
 _BUILT_IN = Path(__file__).with_name("prices.json")
+_START = "above_prompt_tokens"
 _RATES = ("input", "output", "cache_write_5m", "cache_write_1h", "cache_read")
 _PROMPT_RATES = tuple(rate for rate in _RATES if rate != "output")
 # A snapshot of a model costs what the model costs. Nothing else may follow a known name: the next
@@ -50,7 +51,7 @@ class PriceTable:
         source: Where they come from.
 
     Raises:
-        InputError: An entry is malformed.
+        ValueError: An entry is malformed.
     """
 
     def __init__(self, models: Mapping[str, Any], *, date: str = "", source: str = "") -> None:
@@ -97,25 +98,31 @@ class PriceTable:
         tiers = self._tiers.get((model, speed))
         if tiers is None:
             tiers = self._tiers.get((_SNAPSHOT.sub("", model), speed), [])
-        reached = [tier for tier in tiers if prompt_tokens > tier["above_prompt_tokens"]]
+        reached = [tier for tier in tiers if prompt_tokens > tier[_START]]
         return (reached or tiers[:1] or [None])[-1]
 
     def _add(self, model: str, entry: Any) -> None:
+        if not isinstance(entry, Mapping):
+            raise ValueError(f"{model} is no object with tiers")
         for name in (model, *entry.get("names", ())):
-            self._tiers[name, STANDARD] = _checked_tiers(model, entry["tiers"])
+            self._tiers[name, STANDARD] = _checked(model, entry.get("tiers"))
             if "fast" in entry:
-                self._tiers[name, FAST] = _checked_tiers(model, entry["fast"])
+                self._tiers[name, FAST] = _checked(model, entry["fast"])
 
 
-def _checked_tiers(model: str, tiers: Any) -> List[Rates]:
+def _checked(model: str, tiers: Any) -> List[Rates]:
     if not isinstance(tiers, list) or not tiers:
         raise ValueError(f"{model} has no list of tiers")
-    for tier in tiers:
-        tier.setdefault("above_prompt_tokens", 0)
-        for name in ("above_prompt_tokens", *_RATES):
-            if not _is_amount(tier.get(name, 0)):
-                raise ValueError(f"{name} of {model} must be a number from 0 up")
-    return sorted(tiers, key=lambda tier: float(tier["above_prompt_tokens"]))
+    return sorted((_checked_tier(model, tier) for tier in tiers), key=lambda tier: tier[_START])
+
+
+def _checked_tier(model: str, tier: Any) -> Rates:
+    if not isinstance(tier, Mapping):
+        raise ValueError(f"a tier of {model} is no object")
+    for name in (_START, *_RATES):
+        if not _is_amount(tier.get(name, 0)):
+            raise ValueError(f"{name} of {model} must be a number from 0 up")
+    return {_START: 0.0, **tier}
 
 
 def _is_amount(value: Any) -> bool:
@@ -212,8 +219,11 @@ def worst_case_usd(
 def _speed(options: Mapping[str, Any]) -> str:
     """Which list of prices applies; empty if options make the price unknown."""
     tools = options.get("tools") or ()
-    fees = any(str(tool.get("type", "")).startswith(_FEE_TOOLS) for tool in tools)
-    if fees or options.get("inference_geo") not in (None, "global"):
+    kinds = [str(tool.get("type", "")) for tool in tools if isinstance(tool, Mapping)]
+    if any(kind.startswith(_FEE_TOOLS) for kind in kinds) or options.get("inference_geo") not in (
+        None,
+        "global",
+    ):
         return ""
     return str(options.get("speed") or STANDARD)
 

@@ -1,9 +1,9 @@
 """Write claude_force_nb/prices.json from the ``genai-prices`` package (Python 3.11 or newer).
 
 Usage: make_prices.py           write the table
-       make_prices.py --check   write nothing; exit 1 if the prices differ from the installed package
+       make_prices.py --check   write nothing; exit 1 if the table and that package differ
 
-The package shipped with Python 3.8 cannot depend on ``genai-prices``, so the table travels with it.
+This package runs on Pythons that ``genai-prices`` does not, so it brings the table along.
 """
 
 from __future__ import annotations
