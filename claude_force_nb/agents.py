@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Tuple, Union
 
 from .errors import AgentFileError, AgentNotFound, InputError
-from .models import NO_CHOICE
-from .yaml_text import load_yaml
+from .models import INHERIT
+from .yaml_text import YamlError, load_yaml
 
 MAX_FILE_BYTES = 256 * 1024
 CACHE_FOLDER = Path("cache") / "nb-v1"
@@ -116,10 +116,9 @@ class AgentLibrary:
         if name in self._cells:
             return self._cells[name]
         found = self._look()
-        if (
-            name in found.file_signatures
-            and _signature(found.file_signatures[name][0]) != found.file_signatures[name]
-        ):
+        if name in found.file_signatures and _signature(
+            found.file_signatures[name][0]
+        ) != found.file_signatures[name]:
             found = self._look(again=True)
         if name in found.definitions:
             return found.definitions[name]
@@ -243,7 +242,7 @@ def _candidates(folder: Path, found: _Found) -> Iterator[Tuple[Optional[str], Pa
         if isinstance(entry, dict) and isinstance(entry.get("file"), str):
             yield name, folder / entry["file"]
         else:
-            what = f'{folder / "claude.json"}: the agent {name!r} has no "file".'
+            what = f"{folder / 'claude.json'}: the agent {name!r} has no \"file\"."
             found.broken[name] = AgentFileError(what)
     for path in sorted((folder / "agents").rglob("*.md")):
         yield None, path
@@ -283,7 +282,7 @@ def _definition(folder: Path, path: Path, name: Optional[str]) -> AgentDefinitio
         name=chosen,
         system=body.strip(),
         description=" ".join(_text(fields, "description").split()),
-        model=None if model.lower() in NO_CHOICE else model,
+        model=None if model in ("", INHERIT) else model,
         max_tokens=_whole_number(fields, "max_tokens", path),
         tools=_words(fields.get("tools")),
         source=str(path),
@@ -304,8 +303,8 @@ def _split(text: str, path: Path) -> Tuple[Dict[str, Any], str]:
 def _front_matter(text: str, path: Path) -> Dict[str, Any]:
     """The fields of front matter; descriptions with bare colons are common and understood."""
     try:
-        fields = load_yaml(f"\n{text}", source=str(path), what="front matter", error=AgentFileError)
-    except AgentFileError as error:
+        fields = load_yaml(text, source=str(path), first_line=2)
+    except YamlError as error:
         lines = [_FIELD.fullmatch(line) for line in text.splitlines() if line.strip()]
         if not all(lines):
             raise AgentFileError(error.what, advice=error.advice) from error
