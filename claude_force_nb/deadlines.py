@@ -37,6 +37,9 @@ async def finish_by(work: Coroutine[Any, Any, T], deadline: Callable[[], float])
     Raises:
         Expired: The time was up first.
     """
+    if _seconds_to(deadline) <= 0:
+        work.close()
+        raise Expired
     task = asyncio.ensure_future(_contained(work))
     try:
         await _wait(task, deadline)
@@ -72,12 +75,15 @@ def _released(outcome: _Outcome[T]) -> T:
     return cast(T, outcome.value)
 
 
+def _seconds_to(deadline: Callable[[], float]) -> float:
+    return deadline() - asyncio.get_running_loop().time()
+
+
 async def _wait(task: asyncio.Task[Any], deadline: Callable[[], float]) -> None:
-    clock = asyncio.get_running_loop().time
-    left_s = deadline() - clock()
+    left_s = _seconds_to(deadline)
     while left_s > 0 and not task.done():
         await asyncio.wait({task}, timeout=left_s)
-        left_s = deadline() - clock()
+        left_s = _seconds_to(deadline)
 
 
 async def _stop(task: asyncio.Task[Any]) -> None:

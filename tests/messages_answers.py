@@ -266,14 +266,14 @@ def stream(answer: Answer, events: Optional[Iterator[Event]] = None) -> Iterator
 
 
 def until_fault(answer: Answer) -> Iterator[Step]:
-    """The steps of a stream up to its ``after_tokens``-th token."""
+    """The steps of a stream up to its ``after_tokens``-th token, or to the last if it has fewer."""
     tokens = 0
     for step in stream(answer):
         if isinstance(step, Token):
             if tokens == answer.behaviour.after_tokens:
                 return
             tokens += 1
-        elif step == LAST_CHUNK:
+        elif tokens and not isinstance(step, Pause):
             return
         yield step
 
@@ -323,14 +323,14 @@ def _header_drip(answer: Answer) -> Iterator[Step]:
 
 
 def _strange_events(answer: Answer) -> Iterator[Step]:
-    yield from until_fault(answer)
-    yield sse("content_block_sparkle", {"index": 0, "delta": {"type": "sparkle", "text": "no"}})
-    yield sse("content_block_delta", {"index": 0, "delta": {"type": "sparkle_delta", "text": "no"}})
-    seen = 0
-    for step in stream(answer):
-        seen += isinstance(step, Token)
-        if seen > answer.behaviour.after_tokens or step == LAST_CHUNK:
-            yield step
+    def events() -> Iterator[Event]:
+        for event in answer.events():
+            if event[0] == "message_delta":
+                yield "content_block_sparkle", {"index": 0, "delta": {"type": "sparkle"}}
+                yield "content_block_delta", {"index": 0, "delta": {"type": "sparkle_delta"}}
+            yield event
+
+    return stream(answer, events())
 
 
 def _huge_line(answer: Answer) -> Iterator[Step]:

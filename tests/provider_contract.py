@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, List, Type
+from typing import Any, AsyncIterator, List, Type
 
 import pytest
 
@@ -45,6 +45,12 @@ class ProviderContract:
     def provider(self) -> Provider:
         """The provider under test."""
         raise NotImplementedError
+
+    @pytest.fixture(autouse=True)
+    async def closed_afterwards(self, provider: Provider) -> AsyncIterator[None]:
+        """Close the provider on the test's own loop."""
+        yield
+        await provider.close()
 
     async def test_reply_is_whole(self, provider: Provider) -> None:
         """A reply has text, a reason to stop, a model, counted tokens and what made it."""

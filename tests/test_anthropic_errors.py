@@ -221,7 +221,7 @@ def upstream_errors() -> Iterator[Type[BaseException]]:
         except ImportError:
             continue
         for name in dir(module):
-            found = getattr(module, name)
+            found = getattr(module, name, None)
             if isinstance(found, type) and issubclass(found, Exception):
                 yield found
 
