@@ -25,6 +25,7 @@ MIN_GROUP_ENTRIES = 64  # with fewer, chance decides too much which entries are 
 SHARDS = 256
 LITTER_AGE_S = 3600.0
 LITTER_NAME = re.compile(r"\.t\d+-\d+-\d+|\.[0-9a-f]{16}\.lk")
+_FILL = 7 / 8  # what a pass leaves; more room makes passes rarer and the cache smaller
 _TYPICAL_ENTRY_BYTES = 4096.0
 _FULL_SCAN_ENTRIES = 16
 _SAMPLED_SHARDS = 4
@@ -48,27 +49,30 @@ class Listing(NamedTuple):
 def listing(shards: Iterable[str], litter_age_s: float = LITTER_AGE_S) -> Listing:
     """Look at the folders *shards*; other people's files are in neither list."""
     found = Listing([], [])
-    before_ns = (time.time() - litter_age_s) * 1e9
+    before_ns = int((time.time() - litter_age_s) * 1e9)
     for shard in shards:
         with contextlib.suppress(OSError):
             if not os.path.islink(shard):
                 with os.scandir(shard) as items:
-                    for item in items:
-                        with contextlib.suppress(OSError):
-                            _sort(item, shard[-2:], before_ns, found)
+                    _sort(items, shard[-2:], before_ns, found)
     return found
 
 
-def _sort(item: os.DirEntry[str], start: str, litter_before_ns: float, found: Listing) -> None:
-    name = item.name
-    if name[:2] == start and ENTRY_NAME.fullmatch(name):
-        status = item.stat(follow_symlinks=False)
-        found.files.append(FileInfo(status.st_mtime_ns, status.st_size, item.path))
-    elif (
-        LITTER_NAME.fullmatch(name)
-        and item.stat(follow_symlinks=False).st_mtime_ns < litter_before_ns
-    ):
-        found.litter.append(item.path)
+def _sort(items: Iterable[os.DirEntry[str]], start: str, before_ns: int, found: Listing) -> None:
+    is_entry, is_litter = ENTRY_NAME.fullmatch, LITTER_NAME.fullmatch
+    for item in items:
+        name = item.name
+        entry = is_entry(name) and name.startswith(start)
+        if not entry and not is_litter(name):
+            continue
+        try:
+            status = item.stat(follow_symlinks=False)
+        except OSError:  # deleted meanwhile
+            continue
+        if entry:
+            found.files.append(FileInfo(status.st_mtime_ns, status.st_size, item.path))
+        elif status.st_mtime_ns < before_ns:
+            found.litter.append(item.path)
 
 
 def surplus(files: List[FileInfo], target_bytes: float) -> Iterator[FileInfo]:
@@ -90,20 +94,21 @@ class _Group:
     """What this process knows of a group of folders.
 
     ``size_bytes`` is a lower bound: what the last pass left, and what was written here since.
-    ``passes_after`` writes the group is looked at again, for other kernels write too.
+    After ``look_after`` writes the group is looked at again, for other kernels write too.
     """
 
     size_bytes: float = 0.0
     writes: int = 0
-    passes_after: float = math.inf
+    look_after: float = math.inf
 
 
 @dataclass
 class Evictor:
     """Keeps one store within *max_size_bytes*.
 
-    A group is looked at when it must be full; again after 16 writes into it, or more while it has
-    room; and, as long as it was never looked at, on every 16th write anywhere.
+    A group is looked at when it must be full, and, as long as it was never looked at, on every
+    16th write anywhere. Several kernels that write at once each know of their own writes until
+    they look again, and may exceed the size together by an eighth each.
 
     Args:
         store: The files.
@@ -149,9 +154,9 @@ class Evictor:
         return self.max_size_bytes / self._count
 
     def _due(self, group: _Group) -> bool:
-        if group.size_bytes > self._budget_bytes or group.writes >= group.passes_after:
+        if group.size_bytes > self._budget_bytes or group.writes >= group.look_after:
             return True
-        return group.passes_after == math.inf and self._writes % PASS_EVERY == 0
+        return group.look_after == math.inf and self._writes % PASS_EVERY == 0
 
     def _pass(self, index: int) -> int:
         shards = [f"{self.store.root}/{number:02x}" for number in range(index, SHARDS, self._count)]
@@ -161,20 +166,16 @@ class Evictor:
         total = sum(info.size_bytes for info in files)
         dropped, freed_bytes = 0, 0
         if total > self._budget_bytes:
-            for victim in surplus(files, self._target_bytes(total, len(files))):
+            for victim in surplus(files, self._budget_bytes * _FILL):
                 dropped += remove(victim.path)
                 freed_bytes += victim.size_bytes
         self._learn(index, total - freed_bytes, total, len(files))
         return dropped
 
-    def _target_bytes(self, total: int, entries: int) -> float:
-        """Below the budget by what comes until the next pass, but never by more than an eighth."""
-        return self._budget_bytes - min(PASS_EVERY * total / entries, self._budget_bytes / 8)
-
     def _learn(self, index: int, left_bytes: float, seen_bytes: int, seen_entries: int) -> None:
         with self._lock:
             room = (self._budget_bytes - left_bytes) / self._mean_bytes
-            self._groups[index] = _Group(left_bytes, 0, max(PASS_EVERY, room / 4))
+            self._groups[index] = _Group(left_bytes, 0, max(PASS_EVERY, room))
             if not seen_entries:
                 return
             # A group is a fair sample; a few passes settle the mean.

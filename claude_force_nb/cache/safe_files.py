@@ -61,7 +61,11 @@ def read_regular(path: AnyPath, max_bytes: int) -> Tuple[bytes, os.stat_result]:
         OSError: It cannot be opened or read; :func:`is_not_regular` tells for which of these
             errors something irregular is the cause.
     """
-    descriptor = os.open(path, READ_FLAGS)
+    return read_open(os.open(path, READ_FLAGS), max_bytes)
+
+
+def read_open(descriptor: int, max_bytes: int) -> Tuple[bytes, os.stat_result]:
+    """Read what was opened with ``READ_FLAGS``, and close it; see :func:`read_regular`."""
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):

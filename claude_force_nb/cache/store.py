@@ -49,6 +49,9 @@ class Reading(NamedTuple):
     outdated: bool = False
 
 
+_ABSENT = Reading("miss")
+
+
 class EntryStore:
     """The files of one cache directory.
 
@@ -80,7 +83,7 @@ class EntryStore:
 
         If another secret signed the file, ours may lie beside it under a name of its own.
         """
-        reading = self.read_file(key, self.path(key))
+        reading = self.read_file(key, f"{self._root}/{key[:2]}/{key}.json")
         if reading.status == "foreign":
             beside = (self.read_file(key, path) for path in self._side_paths(key))
             return next((own for own in beside if own.status != "miss"), reading)
@@ -91,8 +94,14 @@ class EntryStore:
         try:
             if key[:2] not in self._checked:
                 self._check_shard(key)
-            raw, status = safe_files.read_regular(path, MAX_ENTRY_BYTES)
+            descriptor = os.open(path, safe_files.READ_FLAGS)
+        except FileNotFoundError:
+            return _ABSENT
         except (OSError, CacheDirectoryError) as error:
+            return _unread(error, path)
+        try:
+            raw, status = safe_files.read_open(descriptor, MAX_ENTRY_BYTES)
+        except OSError as error:
             return _unread(error, path)
         return self._judge(key, raw, path, status.st_mtime)
 
@@ -255,13 +264,8 @@ class EntryStore:
             os.close(descriptor)
 
 
-_ABSENT = Reading("miss")
-
-
 def _unread(error: Exception, path: str) -> Reading:
     """The reading that stands for a file that could not be opened or read."""
-    if isinstance(error, FileNotFoundError):
-        return _ABSENT
     if isinstance(error, safe_files.TooBig):
         return Reading("tampered", "too_big", path=path)
     if not isinstance(error, OSError):
