@@ -20,6 +20,7 @@ PACKAGE = Path(claude_force_nb.__file__).parent
 LAYERS = {
     "version": 0,
     "errors": 0,
+    "ownership": 0,
     "canonical": 0,
     "records": 1,
     "runs": 1,
@@ -28,6 +29,7 @@ LAYERS = {
     "yaml_text": 1,
     "credentials": 2,
     "models": 2,
+    "agent_files": 3,
     "agents": 3,
     "values": 2,
     "prompt": 3,
