@@ -118,7 +118,8 @@ class AgentMagics(Magics):
 
     def _parsed(self, line: str, cell: Optional[str]) -> Tuple[Namespace, str]:
         if cell is not None:
-            return parse_argstring(AgentMagics.agent, line), cell
+            # IPython ends every cell with a line break of its own.
+            return parse_argstring(AgentMagics.agent, line), cell[:-1] if cell.endswith("\n") else cell
         arguments, text = split_line(line, _flags(AgentMagics.agent.parser))
         found = AgentMagics.agent.parser.parse_args(arguments)
         return found, text
