@@ -99,7 +99,8 @@ class PriceTable:
         if tiers is None:
             tiers = self._tiers.get((_SNAPSHOT.sub("", model), speed), [])
         reached = [tier for tier in tiers if prompt_tokens > tier[_START]]
-        return (reached or tiers[:1] or [None])[-1]
+        applying = reached or tiers[:1]
+        return applying[-1] if applying else None
 
     def _add(self, model: str, entry: Any) -> None:
         if not isinstance(entry, Mapping):
@@ -218,14 +219,14 @@ def worst_case_usd(
 
 def _speed(options: Mapping[str, Any]) -> str:
     """Which list of prices applies; empty if options make the price unknown."""
-    tools = options.get("tools") or ()
-    kinds = [str(tool.get("type", "")) for tool in tools if isinstance(tool, Mapping)]
-    if any(kind.startswith(_FEE_TOOLS) for kind in kinds) or options.get("inference_geo") not in (
-        None,
-        "global",
-    ):
+    if options.get("inference_geo") not in (None, "global") or _has_fees(options.get("tools")):
         return ""
     return str(options.get("speed") or STANDARD)
+
+
+def _has_fees(tools: Any) -> bool:
+    kinds = [str(tool.get("type", "")) for tool in tools or () if isinstance(tool, Mapping)]
+    return any(kind.startswith(_FEE_TOOLS) for kind in kinds)
 
 
 def _sum(rates: Rates, usage: Usage) -> Optional[float]:
