@@ -209,14 +209,14 @@ class Flight:
 
     def _end(self) -> Future[None]:
         """Give up the lock and wake the twins, in a worker thread, even if we are cancelled."""
-        lock, key, flights, last = self._lock, self._key, self._flights, self._last
+        key, flights, last = self._key, self._flights, self._last
 
         def land() -> None:
             try:
                 if last is not None:
                     concurrent.futures.wait([last])
-                if lock is not None:
-                    lock.release()
+                if self._lock is not None:  # made by the thread that was just waited for
+                    self._lock.release()
             finally:
                 flights.land(key)
 
