@@ -81,7 +81,7 @@ def test_agents_run_at_once(kernel: Kernel) -> None:
     cell = kernel.run("%%agent echo,critic -o both\n[[slow 10 0.1]] go")
 
     assert cell.status == "ok"
-    assert cell.elapsed_s < 1.9
+    assert float(kernel.evaluate("sum(r.elapsed_s for r in both)")) > 1.5 * cell.elapsed_s
     assert kernel.evaluate("[r.agent_name for r in both]") == "['echo', 'critic']"
     assert kernel.evaluate("both['critic'].success") == "True"
 
@@ -97,12 +97,11 @@ def test_line_form(kernel: Kernel) -> None:
 def test_text_streams_early(kernel: Kernel) -> None:
     """The first text is on the screen long before the last one has arrived."""
     sent = kernel.submit("%%agent echo --cache off\n[[slow 20 0.1]] stream")
-    started = time.monotonic()
-    seen = kernel.wait_for_paint("token")
+    seen = kernel.wait_for_paint("t1 t2")
     cell = kernel.collect(sent)
 
     assert cell.status == "ok"
-    assert seen - started < 1.5
+    assert time.monotonic() - seen > 1.2
 
 
 def test_other_tasks_go_on(kernel: Kernel) -> None:
@@ -123,7 +122,7 @@ def test_interrupt_ends_cell(kernel: Kernel, server: Any) -> None:
     """Interrupt ends the cell within half a second, closes the stream and leaves nothing."""
     tasks_before = kernel.evaluate("len(__import__('asyncio').all_tasks())")
     sent = kernel.submit("%%agent echo,critic --cache off -o partly\n[[slow 300 0.1]] long")
-    kernel.wait_for_paint("token")
+    kernel.wait_for_paint("t1 t2")
     before = server.request_count
     pressed = time.monotonic()
     kernel.interrupt()
@@ -134,7 +133,7 @@ def test_interrupt_ends_cell(kernel: Kernel, server: Any) -> None:
     assert cell.status == "error"
     assert cell.error.startswith("Interrupted: echo cancelled, critic cancelled")
     assert kernel.evaluate("partly[0].state") == "'cancelled'"
-    assert "token" in kernel.evaluate("partly[0].output")
+    assert "t1 t2" in kernel.evaluate("partly[0].output")
     server.wait_until(lambda: all(m.closed_early for m in server.messages[-2:]))
     assert server.request_count == before
     assert kernel.evaluate("len(__import__('asyncio').all_tasks())") == tasks_before
