@@ -19,6 +19,9 @@ MAX_BYTES = 64 * 1024
 MAX_DEPTH = 20
 MAX_NODES = 5_000
 
+_SHOWN_CHARS = 120
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
 
 class YamlError(InputError):
     """YAML text that cannot be used.
@@ -38,7 +41,7 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> Dict[Hashable, Any]:
         seen = set()
         for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+            key = self.construct_object(key_node, deep=True)
             if not isinstance(key, str):
                 raise yaml.MarkedYAMLError(None, None, "a key must be text", key_node.start_mark)
             if key in seen:
@@ -55,7 +58,7 @@ _TYPES = (
     ("int", r"[-+]?(?:0|[1-9][0-9]{0,14})", "-+0123456789"),
 )
 for _name, _pattern, _first in _TYPES:
-    _Loader.add_implicit_resolver(  # type: ignore[no-untyped-call]
+    _Loader.add_implicit_resolver(
         f"tag:yaml.org,2002:{_name}", re.compile(rf"^(?:{_pattern})$"), list(_first)
     )
 _Loader.yaml_implicit_resolvers.setdefault("", []).extend(
@@ -81,17 +84,19 @@ def load_yaml(text: str, *, source: str, first_line: int = 1) -> Any:
         raise YamlError(f"{source} has more than {MAX_BYTES // 1024} KB of YAML.")
     try:
         _check_events(text)
-        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader with less
+        return yaml.load(text, Loader=_Loader)  # a SafeLoader with less
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise _fault(error.problem or str(error), mark, text, source, first_line) from error
-    except yaml.YAMLError as error:
-        raise YamlError(f"{source} is not YAML: {error}") from error
+    except yaml.reader.ReaderError as error:
+        raise _unreadable(error, text, source, first_line) from error
+    except ValueError as error:  # an escape such as "\\UFFFFFFFF" in quotes
+        raise YamlError(f"{source} escapes a character that does not exist.") from error
 
 
 def _check_events(text: str) -> None:
     depth = nodes = documents = 0
-    for event in yaml.parse(text, Loader=_Loader):  # type: ignore[no-untyped-call]
+    for event in yaml.parse(text, Loader=_Loader):
         problem = _problem(event)
         if isinstance(event, yaml.DocumentStartEvent):
             documents += 1
@@ -104,7 +109,8 @@ def _check_events(text: str) -> None:
         if nodes > MAX_NODES:
             problem = f"more than {MAX_NODES:,} values"
         if problem:
-            raise yaml.MarkedYAMLError(None, None, problem, event.start_mark)
+            mark: Any = event.start_mark
+            raise yaml.MarkedYAMLError(None, None, problem, mark)
 
 
 def _problem(event: yaml.Event) -> Optional[str]:
@@ -115,20 +121,39 @@ def _problem(event: yaml.Event) -> Optional[str]:
         return "tags (!) are not supported"
     if isinstance(event, yaml.ScalarEvent) and event.value == "<<" and not event.style:
         return "merge keys (<<) are not supported; write the values out"
+    if isinstance(event, yaml.ScalarEvent) and _SURROGATE.search(event.value):
+        return "half of a surrogate pair is no character"
     return None
 
 
-def _fault(
-    problem: str, mark: Optional[yaml.Mark], text: str, source: str, first_line: int
+def _unreadable(
+    error: yaml.reader.ReaderError, text: str, source: str, first_line: int
 ) -> YamlError:
+    """The error for a character that YAML does not allow."""
+    position = int(error.position)
+    line = text.count("\n", 0, position)
+    column = position - (text.rfind("\n", 0, position) + 1)
+    problem = f"the character U+{ord(text[position]):04X} cannot be in YAML; remove it"
+    return _located(problem, line, column, text, source, first_line)
+
+
+def _fault(problem: str, mark: Any, text: str, source: str, first_line: int) -> YamlError:
     if mark is None:
         return YamlError(f"{source}: {problem}.")
+    return _located(problem, mark.line, mark.column, text, source, first_line)
+
+
+def _located(
+    problem: str, line: int, column: int, text: str, source: str, first_line: int
+) -> YamlError:
     lines = text.splitlines()
-    line = lines[mark.line].strip()[:120] if mark.line < len(lines) else ""
-    number = mark.line + first_line
+    shown = lines[line].strip()[:_SHOWN_CHARS] if line < len(lines) else ""
+    shown = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in shown)
+    colon = "mapping values" in problem
     error = YamlError(
-        f"{source}, line {number}, column {mark.column + 1}: {problem}.\n    {line}",
-        advice="Put text with a colon into quotes." if "mapping values" in problem else "",
+        f"{source}, line {line + first_line}, column {column + 1}: {problem}.\n    {shown}"
+        + ("\n" if colon else ""),
+        advice="Put text with a colon into quotes." if colon else "",
     )
-    error.line = number
+    error.line = line + first_line
     return error
