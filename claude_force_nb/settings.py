@@ -16,9 +16,9 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Mapping, Optional
+from typing import Any, Dict, Mapping, Optional
 from urllib.parse import urlsplit, urlunsplit
 
 from .errors import InputError
@@ -47,7 +47,8 @@ class Settings:
     """
 
     provider: str = "anthropic"
-    base_url: Optional[str] = None
+    # It may carry a password: `endpoint` is the form to show.
+    base_url: Optional[str] = field(default=None, repr=False)
     mode: str = "auto"
     model: Optional[str] = None
     max_tokens: int = 4096
@@ -61,8 +62,12 @@ class Settings:
     def __post_init__(self) -> None:
         one_of("provider", self.provider, PROVIDERS)
         one_of("cache mode", self.mode, MODES)
-        for name in ("max_tokens", "max_concurrent", "max_attempts", "timeout_s"):
+        for name in ("max_tokens", "max_concurrent", "max_attempts", "max_task_chars"):
+            whole(name, getattr(self, name))
+        for name in ("timeout_s", "stall_timeout_s"):
             positive(name, getattr(self, name))
+        if self.base_url:
+            _check_url(self.base_url)
 
     @classmethod
     def from_environment(
@@ -74,15 +79,16 @@ class Settings:
             InputError: A variable or argument has a value that makes no sense.
         """
         environ = os.environ if environ is None else environ
-        found = {
+        found: Dict[str, Any] = {
             "provider": environ.get("CLAUDE_FORCE_NB_PROVIDER"),
             "base_url": environ.get("ANTHROPIC_BASE_URL"),
             "mode": environ.get("CLAUDE_FORCE_NB_MODE"),
             "model": environ.get("CLAUDE_FORCE_NB_MODEL"),
             "cache_dir": environ.get("CLAUDE_FORCE_NB_CACHE_DIR"),
         }
+        found = {name: value.strip() for name, value in found.items() if value}
         found.update({name: value for name, value in given.items() if value is not None})
-        chosen = {name: value for name, value in found.items() if value not in (None, "")}
+        chosen = {name: value for name, value in found.items() if value != ""}
         if "cache_dir" in chosen:
             chosen["cache_dir"] = Path(chosen["cache_dir"]).expanduser()
         return cls(**chosen)
@@ -107,6 +113,20 @@ def endpoint_of(base_url: str) -> str:
     return "" if plain == DEFAULT_BASE_URL else plain
 
 
+def _check_url(base_url: str) -> None:
+    try:
+        parts = urlsplit(base_url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname)
+        usable = usable and (parts.port is None or parts.port > 0)
+    except ValueError:  # a port that is no number, a bracket left open
+        usable = False
+    if not usable:  # the message leaves the address out: it may carry a password
+        raise InputError(
+            "The base URL is not the address of a server.",
+            advice="Write it like https://host.example:8080/path.",
+        )
+
+
 def one_of(what: str, value: str, allowed: Any) -> None:
     """Check that *value* is one of the *allowed* words.
 
@@ -115,6 +135,16 @@ def one_of(what: str, value: str, allowed: Any) -> None:
     """
     if value not in allowed:
         raise InputError(f"Unknown {what} {value!r}.", advice=f"Choose from {', '.join(allowed)}.")
+
+
+def whole(name: str, value: Any) -> None:
+    """Check that *value* is a whole number above 0.
+
+    Raises:
+        InputError: It is not.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise InputError(f"{name} must be a whole number above 0, not {value!r}.")
 
 
 def positive(name: str, value: Any) -> None:
