@@ -8,12 +8,28 @@ import re
 import shlex
 from argparse import Namespace
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 from ..errors import InputError
 
 _TOKEN = re.compile(r"""\s*((?:"(?:\\.|[^"\\])*"|'[^']*'|\\.|[^\s"'\\])+)""")
 _SECRET_FLAGS = ("--key", "--api-key", "--api_key")
+_SECRET = re.compile(r"sk-ant-[\w-]{8}")
+_FLAG = re.compile(r"--[A-Za-z][\w-]*(?==|$)")
+# Fields of a call that `--set` leaves alone, and what to write instead.
+_OWN_FIELDS = {
+    "model": "Write -m MODEL.",
+    "max_tokens": "Write --max-tokens N.",
+    "system": "Write --system TEXT.",
+    "temperature": "Write --temperature T.",
+    "timeout": "Write --timeout S.",
+    "agent_name": "Write the agent's name first.",
+    "task": "The cell's text is the task.",
+    "messages": "The cell's text is the message.",
+    "sample": "It is not a field of the API call.",
+    "stream": "Answers always stream.",
+    "api_key": "Run %agents key: it asks without showing what you type.",
+}
 
 
 @dataclass(frozen=True)
@@ -75,20 +91,27 @@ def variable_name(name: Optional[str]) -> Optional[str]:
         InputError: It is not a Python name.
     """
     if name is not None and (not name.isidentifier() or keyword.iskeyword(name)):
-        raise InputError(f"-o {name}: not a Python variable name.")
+        advice = "Use letters, digits and underscores, such as -o review."
+        raise InputError(f"-o {name}: not a Python variable name.", advice=advice)
     return name
 
 
 def _call_fields(assignments: Sequence[str], temperature: Optional[float]) -> Dict[str, Any]:
-    """Fields of the API call from ``--set NAME=VALUE``; a value is JSON, else text."""
+    """Fields of the API call from ``--set NAME=VALUE``; a value is JSON, else text.
+
+    Raises:
+        InputError: An assignment has no name or value, or names a field with an option of its own.
+    """
     fields: Dict[str, Any] = {} if temperature is None else {"temperature": temperature}
     for assignment in assignments:
         name, equals, value = assignment.partition("=")
         if not equals or not name.isidentifier():
             raise InputError(f"--set {assignment}: write --set NAME=VALUE, such as top_p=0.9.")
+        if name in _OWN_FIELDS:
+            raise InputError(f"--set cannot change {name}.", advice=_OWN_FIELDS[name])
         try:
             fields[name] = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             fields[name] = value
     return fields
 
@@ -101,7 +124,7 @@ def refuse_secrets(line: str) -> None:
     """
     words = line.split()
     flag = next((word for word in words if word.partition("=")[0] in _SECRET_FLAGS), None)
-    if flag or any(word.startswith("sk-ant-") for word in words):
+    if flag or _SECRET.search(line):
         raise InputError(
             "Keys do not belong in a cell: this one is in the notebook and its history now.",
             advice="Replace that key, and run %agents key: it asks without showing what you type.",
@@ -112,38 +135,85 @@ def split_line(line: str, flags: Mapping[str, bool]) -> Tuple[List[str], str]:
     """Split the one-line form into arguments and text.
 
     Options may stand before and right after the agent's name; the text behind them is taken as it
-    is, quotes and all.
+    is, quotes and all. A ``--`` ends the options, for a text that looks like one.
 
     Args:
         line: Everything behind ``%agent``.
         flags: The known options; true for those that take a value.
 
     Returns:
-        The arguments, ending with the name, and the text.
+        The arguments, ending with the name or an option, and the text.
 
     Raises:
-        InputError: A quote is not closed.
+        InputError: A quote is not closed, or an option is unknown: sent as text, a slip of the pen
+            would cost money and be answered by the wrong model.
     """
+    words = _Words(line)
     arguments: List[str] = []
-    position, named = 0, False
-    while True:
-        match = _TOKEN.match(line, position)
-        if match is None:
+    named = False
+    while words.next:
+        flag = words.next.partition("=")[0]
+        if named and flag not in flags:
+            _refuse_unknown_flag(words.next, flags)
             break
-        word = match.group(1)
-        takes_value = flags.get(word.partition("=")[0])
-        if takes_value is None and named:
-            break
-        named = named or takes_value is None
-        position = match.end()
-        arguments.append(word)
-        if takes_value and "=" not in word:
-            value = _TOKEN.match(line, position)
-            if value:
-                arguments.append(value.group(1))
-                position = value.end()
-    rest = line[position:].strip()
-    return [unquoted(word) for word in arguments], rest
+        named = named or flag not in flags
+        arguments.append(words.take())
+        if flags.get(flag) and "=" not in arguments[-1] and words.next:
+            arguments.append(words.take())
+    if not named:
+        words.take_nothing()
+    return arguments, words.rest()
+
+
+class _Words:
+    """A line that is read word by word, up to where free text begins."""
+
+    def __init__(self, line: str) -> None:
+        self._line = line
+        self._position = 0
+        self._find()
+
+    def _find(self) -> None:
+        match = _TOKEN.match(self._line, self._position)
+        self.next = match.group(1) if match else ""
+        self._end = match.end() if match else self._position
+
+    def take(self) -> str:
+        """The next word without its quotes; the reader moves on."""
+        word, behind = self.next, self._line[self._end : self._end + 1]
+        if behind.strip():
+            raise _open_quote(self._line[self._position :])
+        self._position = self._end
+        self._find()
+        return unquoted(word)
+
+    def take_nothing(self) -> None:
+        """Make sure that nothing is left but white space."""
+        if self._line[self._position :].strip():
+            raise _open_quote(self._line[self._position :])
+
+    def rest(self) -> str:
+        """The text behind the words, without the ``--`` that may announce it."""
+        text = self._line[self._position :].strip()
+        return text[2:].lstrip() if self.next == "--" else text
+
+
+def _open_quote(text: str) -> InputError:
+    return InputError(
+        f"{text.strip()}: a quote is not closed.", advice="Close it, or leave it out."
+    )
+
+
+def _refuse_unknown_flag(word: str, flags: Iterable[str]) -> None:
+    match = _FLAG.match(word)
+    if match:
+        from ..agents import did_you_mean
+
+        near = did_you_mean(match.group(), [flag for flag in flags if flag.startswith("--")])
+        raise InputError(
+            f"There is no option {match.group()}.",
+            advice=f"{near} Put -- before a text that begins like an option.",
+        )
 
 
 def unquoted(word: str) -> str:
