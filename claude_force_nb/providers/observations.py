@@ -86,7 +86,7 @@ def _outline(body: Sequence[ast.stmt], depth: int) -> Iterator[str]:
             yield from _outline(node.body, depth + 1)
         elif isinstance(node, Function):
             word = "async function" if isinstance(node, ast.AsyncFunctionDef) else "function"
-            names = ", ".join(argument.arg for argument in _parameters(node))
+            names = _shortened(_parameters(node))
             yield (
                 f"{'  ' * depth}- line {node.lineno}: {word} `{node.name}({names})`, {_lines(node)}"
             )
@@ -101,9 +101,16 @@ def _line_count(node: Any) -> int:
     return int(node.end_lineno - node.lineno + 1)
 
 
-def _parameters(node: AnyFunction) -> List[ast.arg]:
-    given = node.args
-    return [*given.posonlyargs, *given.args, *given.kwonlyargs]
+def _parameters(node: AnyFunction) -> List[str]:
+    """The names that a caller fills in; ``self`` is not one of them."""
+    given = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+    names = [argument.arg for argument in given]
+    return names[1:] if names[:1] in (["self"], ["cls"]) else names
+
+
+def _shortened(names: List[str]) -> str:
+    rest = len(names) - MANY_PARAMETERS
+    return ", ".join([*names[:MANY_PARAMETERS], *([f"… {rest} more"] if rest > 0 else [])])
 
 
 def observe(source: str, tree: ast.Module) -> List[Observation]:
