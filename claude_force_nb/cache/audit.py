@@ -1,6 +1,6 @@
 """Looking at a whole cache: what is in it, what is bad, what has expired.
 
-These read every entry. They report and never change anything, :func:`prune` apart.
+These read every entry. They report and never change anything, :func:`prune_store` apart.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class _Found:
         return VerifyReport(**{status: tuple(paths) for status, paths in self.files.items()})
 
 
-def verify_all(
+def verify_store(
     store: EntryStore, expired: Callable[[Entry], bool], progress: Optional[Progress] = None
 ) -> VerifyReport:
     """Read and verify every entry.
@@ -91,7 +91,7 @@ def _status(reading: Reading, expired: Callable[[Entry], bool]) -> str:
     return "expired" if expired(reading.entry) else "ok"
 
 
-def entries(store: EntryStore, prefix: str = "") -> Iterator[Entry]:
+def stored_entries(store: EntryStore, prefix: str = "") -> Iterator[Entry]:
     """Every entry that verifies, in the order of keys; expired ones too.
 
     Args:
@@ -104,7 +104,7 @@ def entries(store: EntryStore, prefix: str = "") -> Iterator[Entry]:
             yield entry
 
 
-def prune(store: EntryStore, expired: Callable[[Entry], bool]) -> List[str]:
+def prune_store(store: EntryStore, expired: Callable[[Entry], bool]) -> List[str]:
     """Delete genuine entries whose time is over; their keys."""
     gone = []
     for key, path in store.files():

@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import List, Mapping, Optional, Sequence
 
 from ..errors import CacheDirectoryError
-from . import safe_files
-from .safe_files import AnyPath
+from .safe_files import IS_WINDOWS, AnyPath, read_regular, temporary_name, write_new
 
 DIRECTORY_VARIABLE = "CLAUDE_FORCE_NB_CACHE_DIR"
 FORMAT_NAME = "nb-v1"
@@ -136,7 +135,7 @@ def check_private(folder: AnyPath) -> None:
     status = os.lstat(folder)
     if not stat.S_ISDIR(status.st_mode):
         raise _unsafe(folder, "is a link or no directory")
-    if safe_files.IS_WINDOWS:
+    if IS_WINDOWS:
         return
     if status.st_uid != os.geteuid():
         raise _unsafe(folder, "belongs to another user")
@@ -156,7 +155,7 @@ def _unsafe(folder: AnyPath, what: str) -> CacheDirectoryError:
 
 def _format_of(root: Path) -> Optional[bytes]:
     try:
-        tag = safe_files.read_regular(root / MARKER, 4096)[0]
+        tag = read_regular(root / MARKER, 4096)[0]
     except FileNotFoundError:
         return None
     if _SIGNATURE + _FORMAT_LINE not in tag:
@@ -167,9 +166,9 @@ def _format_of(root: Path) -> Optional[bytes]:
 def _mark(root: Path) -> None:
     """Write the markers, each complete at once; what is there already stays as it is."""
     for name, content in _MARKERS.items():
-        temporary = root / safe_files.temporary_name()
+        temporary = root / temporary_name()
         with contextlib.suppress(OSError):
-            safe_files.write_new(temporary, content)
+            write_new(temporary, content)
             if not os.path.lexists(root / name):
                 os.replace(temporary, root / name)
         with contextlib.suppress(OSError):

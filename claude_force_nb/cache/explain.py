@@ -96,15 +96,16 @@ def readable(value: Any, name: str = "", indent: str = "") -> List[str]:
     """*value* as lines for people: one line for each leaf, and for each line of a text."""
     label = f"{indent}{name}: " if name else indent
     deeper = indent + "  "
-    if isinstance(value, Mapping) and value:
-        parts = [line for key in sorted(value) for line in readable(value[key], key, deeper)]
-        return [label.rstrip(), *parts]
-    if isinstance(value, (list, tuple)) and value:
-        parts = [line for item in value for line in readable(item, "-", deeper)]
-        return [label.rstrip(), *parts]
     if isinstance(value, str) and "\n" in value:
         return [f"{label}|", *(deeper + line for line in value.split("\n"))]
-    return [label + json.dumps(value, ensure_ascii=False)]
+    if not value or not isinstance(value, (Mapping, list, tuple)):
+        return [label + json.dumps(value, ensure_ascii=False)]
+    parts = [line for key, item in _members(value) for line in readable(item, key, deeper)]
+    return [label.rstrip(), *parts]
+
+
+def _members(value: Any) -> List[Tuple[str, Any]]:
+    return sorted(value.items()) if isinstance(value, Mapping) else [("-", item) for item in value]
 
 
 def _plain(value: Any) -> str:

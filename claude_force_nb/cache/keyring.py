@@ -15,8 +15,18 @@ from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional
 
 from ..errors import CacheError, WeakKeyError
-from . import safe_files
 from .notices import Notices
+from .safe_files import (
+    IS_WINDOWS,
+    TooBig,
+    exclusive,
+    is_not_regular,
+    read_regular,
+    replace,
+    sync_directory,
+    temporary_name,
+    write_new,
+)
 from .signing import MIN_SECRET_BYTES, KeyRing, SigningKey, hkdf_sha256
 
 SECRET_VARIABLE = "CLAUDE_CACHE_SECRET"
@@ -121,12 +131,12 @@ class RingFile:
             OSError: The ring cannot be written.
         """
         self._make_directory()
-        with safe_files.exclusive(self.path.with_name(self.path.name + ".lock")):
+        with exclusive(self.path.with_name(self.path.name + ".lock")):
             keys = self._keys_worth_keeping()
             keys.append(_new_key())
             temporary = self._write_temporary(keys)
-            safe_files.replace(temporary, self.path)
-            safe_files.sync_directory(self.path.parent)
+            replace(temporary, self.path)
+            sync_directory(self.path.parent)
         return SigningKey(bytes.fromhex(keys[-1]["secret"])).id
 
     def version(self) -> object:
@@ -146,7 +156,7 @@ class RingFile:
 
     def _read(self) -> List[Dict[str, Any]]:
         raw, status = self._raw()
-        if not safe_files.IS_WINDOWS and (status.st_uid != os.geteuid() or status.st_mode & 0o077):
+        if not IS_WINDOWS and (status.st_uid != os.geteuid() or status.st_mode & 0o077):
             raise _unusable(f"The key ring {self.path} can be read or changed by others.")
         try:
             keys = json.loads(raw)["keys"]
@@ -158,9 +168,9 @@ class RingFile:
 
     def _raw(self) -> Any:
         try:
-            return safe_files.read_regular(self.path, MAX_RING_BYTES)
+            return read_regular(self.path, MAX_RING_BYTES)
         except OSError as error:
-            if not isinstance(error, safe_files.TooBig) and not safe_files.is_not_regular(error):
+            if not isinstance(error, TooBig) and not is_not_regular(error):
                 raise
             raise _unusable(f"The key ring {self.path} is not a plain small file.") from error
 
@@ -172,7 +182,7 @@ class RingFile:
         finally:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
-        safe_files.sync_directory(self.path.parent)
+        sync_directory(self.path.parent)
 
     def _publish(self, temporary: Path) -> None:
         """Give the complete file its name, unless another process did so first.
@@ -184,7 +194,7 @@ class RingFile:
         except FileExistsError:
             return
         except OSError:  # a file system without hard links
-            with safe_files.exclusive(self.path.with_name(self.path.name + ".lock")):
+            with exclusive(self.path.with_name(self.path.name + ".lock")):
                 if not os.path.lexists(self.path):
                     os.replace(temporary, self.path)
 
@@ -193,16 +203,16 @@ class RingFile:
         with contextlib.suppress(FileExistsError):
             os.mkdir(self.path.parent, 0o700)
         status = os.stat(self.path.parent)
-        if safe_files.IS_WINDOWS or not status.st_mode & 0o077:
+        if IS_WINDOWS or not status.st_mode & 0o077:
             return
         if status.st_mode & 0o022 or status.st_uid != os.geteuid():
             raise _unusable(f"The directory {self.path.parent} can be changed by others.")
         os.chmod(self.path.parent, 0o700)
 
     def _write_temporary(self, keys: List[Dict[str, Any]]) -> Path:
-        temporary = self.path.with_name(safe_files.temporary_name() + secrets.token_hex(4))
+        temporary = self.path.with_name(temporary_name() + secrets.token_hex(4))
         text = json.dumps({"version": 1, "keys": keys}, indent=1) + "\n"
-        safe_files.write_new(temporary, text.encode("ascii"), durable=True)
+        write_new(temporary, text.encode("ascii"), durable=True)
         return temporary
 
     def _keys_worth_keeping(self) -> List[Dict[str, Any]]:

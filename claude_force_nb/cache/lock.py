@@ -15,7 +15,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any, Dict, NamedTuple, Optional
 
-from . import safe_files
+from .safe_files import IS_WINDOWS, read_regular, temporary_name, write_new
 
 HEARTBEAT_S = 0.5
 STALE_S = 3.0
@@ -77,7 +77,7 @@ class FileLock:
         """
         holder = {"host": socket.gethostname(), "pid": os.getpid(), "token": self._token}
         try:
-            safe_files.write_new(self.path, json.dumps(holder).encode("ascii"))
+            write_new(self.path, json.dumps(holder).encode("ascii"))
         except FileExistsError:
             return False
         self.held = True
@@ -98,7 +98,7 @@ class FileLock:
     def look(self) -> Optional[Sighting]:
         """What lies there now; ``None`` if nothing does."""
         try:
-            raw, status = safe_files.read_regular(self.path, 4096)
+            raw, status = read_regular(self.path, 4096)
         except OSError:
             return None
         beat = (status.st_mtime_ns, status.st_ino)
@@ -110,7 +110,7 @@ class FileLock:
         The file is renamed first, which only one can do. If it turns out to be another one than
         was judged, because somebody else was faster, it is put back.
         """
-        aside = os.path.join(os.path.dirname(self.path), safe_files.temporary_name())
+        aside = os.path.join(os.path.dirname(self.path), temporary_name())
         try:
             os.rename(self.path, aside)
         except OSError:
@@ -125,7 +125,7 @@ class FileLock:
 
     def _token_in(self, path: str) -> str:
         try:
-            return str(_parsed(safe_files.read_regular(path, 4096)[0]).get("token", ""))
+            return str(_parsed(read_regular(path, 4096)[0]).get("token", ""))
         except OSError:
             return ""
 
@@ -141,7 +141,7 @@ def _parsed(raw: bytes) -> Dict[str, Any]:
 def _is_alive(pid: object) -> bool:
     if not isinstance(pid, int) or isinstance(pid, bool) or pid <= 0:
         return False
-    if safe_files.IS_WINDOWS:  # there, signal 0 would end the process
+    if IS_WINDOWS:  # there, signal 0 would end the process
         return True
     try:
         os.kill(pid, 0)

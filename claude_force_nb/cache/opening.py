@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Callable, Optional, Protocol
 
 from ..errors import ClaudeForceError
-from . import directory
+from .directory import prepare
 from .eviction import Evictor
 from .notices import Notices
 from .signing import KeyRing
@@ -120,7 +120,7 @@ class Disk:
 
     def _open(self) -> None:
         try:
-            directory.prepare(self.root)
+            prepare(self.root)
             store = EntryStore(self.root, self._loaded_ring(), self._newer_ring)
         except (OSError, ClaudeForceError) as error:
             self._closed_until = self._monotonic() + RETRY_AFTER_S

@@ -11,10 +11,10 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tupl
 
 from ..errors import InputError
 from ..records import AgentRequest, AgentResult, Usage
-from . import audit, eviction
-from .audit import Progress, VerifyReport
+from .audit import Progress, VerifyReport, prune_store, stored_entries, verify_store
 from .directory import resolved_directory
 from .entry import Entry
+from .eviction import measure
 from .explain import Explanation, explain
 from .keyring import FixedSecret, RingFile, default_ring_path, given_secret
 from .keys import is_key
@@ -216,26 +216,26 @@ class ResponseCache(SignedCache):
             progress: Called with the number of files done and their total.
         """
         store = self._disk.readable()
-        return audit.verify_all(store, self.expired, progress) if store else VerifyReport()
+        return verify_store(store, self.expired, progress) if store else VerifyReport()
 
     def entries(self) -> Iterator[Entry]:
         """Every entry on disk that verifies, in the order of keys; expired ones too."""
         store = self._disk.readable()
-        return audit.entries(store) if store else iter(())
+        return stored_entries(store) if store else iter(())
 
     def find(self, prefix: str) -> List[Entry]:
         """Entries whose key starts with *prefix*; two digits or more spare a full search."""
         store = self._disk.readable()
         if store is None or not prefix or not _HEX.issuperset(prefix):
             return []
-        return list(audit.entries(store, prefix))
+        return list(stored_entries(store, prefix))
 
     def prune(self) -> int:
         """Delete expired entries, and old ones beyond the size; how many."""
         store = self._disk.readable()
         if store is None:
             return 0
-        gone = audit.prune(store, self.expired)
+        gone = prune_store(store, self.expired)
         for key in gone:
             self._memory.drop(key)
         trimmed = self._disk.trim()
@@ -296,7 +296,7 @@ class ResponseCache(SignedCache):
 
     def _measure(self, exact: bool) -> Tuple[int, int]:
         store = self._disk.readable()
-        return eviction.measure(store, exact=exact) if store is not None else (0, 0)
+        return measure(store, exact=exact) if store is not None else (0, 0)
 
     def _as_legacy(self, found: Lookup) -> Dict[str, Any]:
         entry = found.entry

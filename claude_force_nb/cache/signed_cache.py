@@ -210,15 +210,19 @@ class SignedCache:
             return Lookup("expired", entry, key, "", reading.path)
         if entry.created > now + CLOCK_TOLERANCE_S:
             self._notices.once("clock", "A cache entry comes from the future: check the clock.")
+        self._note_hit(store, reading, entry, now)
+        return Lookup("hit", entry, key, "", reading.path)
+
+    def _note_hit(self, store: EntryStore, reading: Reading, entry: Entry, now: float) -> None:
         used = reading.mtime
+        # A write for every hit would double its cost; eviction needs no finer order than this.
         if now >= used + self.touch_after_s:
             store.touch(reading.path)
             used = now
         if reading.outdated:
-            self._write(key, entry.body)
+            self._write(entry.key, entry.body)
         if self._memory.max_entries:
             self._remember(entry, reading.path, used)
-        return Lookup("hit", entry, key, "", reading.path)
 
     def _missed(self, store: EntryStore, key: str, reading: Reading) -> Lookup:
         """Say what is wrong with a file that cannot be served, and put a bad one aside."""

@@ -14,8 +14,18 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Set, Tuple
 
 from ..errors import CacheDirectoryError
-from . import directory, safe_files
+from .directory import check_private, prepare
 from .entry import Entry, WrongSchema, decode_entry
+from .safe_files import (
+    READ_FLAGS,
+    TooBig,
+    is_not_regular,
+    read_open,
+    replace,
+    sync_directory,
+    temporary_name,
+    write_new,
+)
 from .signing import KeyRing, signer_id
 
 MAX_ENTRY_BYTES = 16 * 2**20
@@ -94,13 +104,13 @@ class EntryStore:
         try:
             if key[:2] not in self._checked:
                 self._check_shard(key)
-            descriptor = os.open(path, safe_files.READ_FLAGS)
+            descriptor = os.open(path, READ_FLAGS)
         except FileNotFoundError:
             return _ABSENT
         except (OSError, CacheDirectoryError) as error:
             return _unread(error, path)
         try:
-            raw, status = safe_files.read_open(descriptor, MAX_ENTRY_BYTES)
+            raw, status = read_open(descriptor, MAX_ENTRY_BYTES)
         except OSError as error:
             return _unread(error, path)
         return self._judge(key, raw, path, status.st_mtime)
@@ -148,18 +158,18 @@ class EntryStore:
         if len(data) > MAX_ENTRY_BYTES:
             raise ValueError("the answer is too large for the cache")
         shard = f"{self._root}/{key[:2]}"
-        temporary = f"{shard}/{safe_files.temporary_name()}"
+        temporary = f"{shard}/{temporary_name()}"
         self._prepare_shard(key, shard)
-        safe_files.write_new(temporary, data, durable=durable)
+        write_new(temporary, data, durable=durable)
         try:
             path = self._writable_path(key)
-            safe_files.replace(temporary, path)
+            replace(temporary, path)
         except BaseException:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
             raise
         if durable:
-            safe_files.sync_directory(shard)
+            sync_directory(shard)
         return path
 
     def delete(self, key: str) -> bool:
@@ -179,7 +189,7 @@ class EntryStore:
         try:
             with contextlib.suppress(FileExistsError):
                 os.mkdir(folder, 0o700)
-            directory.check_private(folder)
+            check_private(folder)
             os.rename(path, f"{folder}/{name}")
         except (OSError, CacheDirectoryError):
             return False
@@ -228,7 +238,7 @@ class EntryStore:
 
     def _check_shard(self, key: str) -> None:
         """Refuse a folder that was replaced by a link; remembered, as it costs a system call."""
-        directory.check_private(f"{self._root}/{key[:2]}")
+        check_private(f"{self._root}/{key[:2]}")
         self._checked.add(key[:2])
 
     def _prepare_shard(self, key: str, shard: str) -> None:
@@ -236,7 +246,7 @@ class EntryStore:
             self._check_shard(key)
         except FileNotFoundError:
             if not os.path.isdir(self._root):
-                directory.prepare(self.root)
+                prepare(self.root)
             with contextlib.suppress(FileExistsError):
                 os.mkdir(shard, 0o700)
             self._check_shard(key)
@@ -253,7 +263,7 @@ class EntryStore:
     def _signer_at(self, path: str) -> str:
         """Id of the key that the file at *path* names; empty if there is none or no such file."""
         try:
-            descriptor = os.open(path, safe_files.READ_FLAGS)
+            descriptor = os.open(path, READ_FLAGS)
         except OSError:
             return ""
         try:
@@ -266,11 +276,11 @@ class EntryStore:
 
 def _unread(error: Exception, path: str) -> Reading:
     """The reading that stands for a file that could not be opened or read."""
-    if isinstance(error, safe_files.TooBig):
+    if isinstance(error, TooBig):
         return Reading("tampered", "too_big", path=path)
     if not isinstance(error, OSError):
         return Reading("unreadable", "unsafe_folder", path=path)
-    if safe_files.is_not_regular(error):
+    if is_not_regular(error):
         return Reading("tampered", "not_regular", path=path)
     return Reading("unreadable", error.strerror or "error", path=path)
 

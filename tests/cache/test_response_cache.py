@@ -208,7 +208,14 @@ def test_verify_reports_everything(tmp_path: Path) -> None:
 
     report = cache.verify_all(lambda done, total: progress.append((done, total)))
 
-    assert report.counts == dict(ok=1, expired=1, tampered=1, foreign=1, torn=1, unreadable=0)
+    assert report.counts == {
+        "ok": 1,
+        "expired": 1,
+        "tampered": 1,
+        "foreign": 1,
+        "torn": 1,
+        "unreadable": 0,
+    }
     assert (report.total, report.clean, progress[-1]) == (5, False, (5, 5))
     assert sorted(tmp_path.rglob("*")) == before
 

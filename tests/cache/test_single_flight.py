@@ -98,7 +98,7 @@ def test_twins_in_threads_have_one_leader(cache: ResponseCache) -> None:
         ready.wait()
         async with cache.flight(KEY) as flight:
             leaders.append(flight.leader)
-            while flight.leader and len(cache._flights._waiters[KEY]) < 2:
+            while flight.leader and len(cache._flights._waiters[KEY]) < 2:  # noqa: ASYNC110
                 await asyncio.sleep(0.001)
 
     threads = [threading.Thread(target=asyncio.run, args=(fly(),)) for _ in range(3)]
