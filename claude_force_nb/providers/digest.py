@@ -232,7 +232,8 @@ def _numbers(prompt: Prompt) -> str:
     if not found:
         return ""
     values = numbers(prompt.prose)
-    shown = ", ".join(_bounded(list(dict.fromkeys(found)), 2 * MAX_ITEMS))
+    different = list(dict.fromkeys(_quote(number, 24) for number in found))
+    shown = ", ".join(_bounded(different, 2 * MAX_ITEMS))
     span = f"{len(found)} in the text, from {min(values):g} to {max(values):g}: {shown}"
     return _section("Numbers", span)
 
@@ -340,9 +341,9 @@ def _bounded(items: List[str], count: int, mark: str = "") -> List[str]:
     return items if rest <= 0 else [*items[:count], f"{mark}… {rest} more"]
 
 
-def _quote(text: str) -> str:
+def _quote(text: str, max_chars: int = MAX_QUOTE_CHARS) -> str:
     line = " ".join(text.split())
-    return line if len(line) <= MAX_QUOTE_CHARS else line[: MAX_QUOTE_CHARS - 1] + "…"
+    return line if len(line) <= max_chars else f"{line[: max_chars - 1]}…"
 
 
 def _code(text: str) -> str:
