@@ -264,13 +264,19 @@ CHECK_COUNT = 2 + sum(len(c) for table in (_CHECKS, _SECURITY_CHECKS) for c in t
 def _unused_imports(tree: ast.Module) -> Iterator[Observation]:
     used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
     used |= {word for text in _strings(tree) for word in re.findall(r"\w+", text)}
+    for line, name in _imported(tree):
+        if name not in used:
+            yield Observation(line, 3, f"`{name}` is imported and not used")
+
+
+def _imported(tree: ast.Module) -> Iterator[Tuple[int, str]]:
+    """Line and name of each import at the top level that is meant for use in this source."""
     for node in tree.body:
-        if not isinstance(node, (ast.Import, ast.ImportFrom)) or _module(node) == "__future__":
-            continue
-        for alias in node.names:
-            name = (alias.asname or alias.name).partition(".")[0]
-            if name not in used | {"*"} and alias.asname != alias.name:
-                yield Observation(node.lineno, 3, f"`{name}` is imported and not used")
+        if isinstance(node, (ast.Import, ast.ImportFrom)) and _module(node) != "__future__":
+            for alias in node.names:
+                # `import x as x` is how a package says that it passes a name on.
+                if alias.name != "*" and alias.asname != alias.name:
+                    yield node.lineno, (alias.asname or alias.name).partition(".")[0]
 
 
 def _strings(tree: ast.Module) -> Iterator[str]:

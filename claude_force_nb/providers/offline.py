@@ -295,15 +295,21 @@ def _json_text(request: AgentRequest) -> str:
 
 def _tool_call(request: AgentRequest) -> Optional[Dict[str, Any]]:
     """A call of the tool that the request insists on, unless it brings that tool's result."""
-    choice = request.options.get("tool_choice") or {}
-    tools = [tool for tool in request.options.get("tools") or () if "input_schema" in tool]
-    if choice.get("type") == "tool":
-        tools = [tool for tool in tools if tool.get("name") == choice.get("name")]
-    if choice.get("type") not in ("tool", "any") or not tools or _brings_result(request):
+    tool = next(_forced_tools(request.options), None)
+    if tool is None or _brings_result(request):
         return None
-    call_id = f"offline_{tools[0]['name']}_{len(request.messages)}"
-    value = _instance(tools[0]["input_schema"], request)
-    return {"type": "tool_use", "id": call_id, "name": tools[0]["name"], "input": value}
+    name = tool["name"]
+    value = _instance(tool["input_schema"], request)
+    call_id = f"offline_{name}_{len(request.messages)}"
+    return {"type": "tool_use", "id": call_id, "name": name, "input": value}
+
+
+def _forced_tools(options: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    choice = options.get("tool_choice") or {}
+    for tool in options.get("tools") or ():
+        named = choice.get("type") == "tool" and choice.get("name") == tool.get("name")
+        if "input_schema" in tool and (named or choice.get("type") == "any"):
+            yield tool
 
 
 def _instance(schema: Mapping[str, Any], request: AgentRequest) -> Any:
