@@ -8,6 +8,7 @@
     │   ├── AgentFileError             an agent file or claude.json cannot be used
     │   ├── PromptError                a template or a value in it cannot be inserted
     │   │   └── SecretInPrompt         a value looks like a key or password
+    │   ├── WorkflowError              a workflow is malformed or cannot run as it is
     │   ├── UnsupportedOption          this model or SDK does not accept an option
     │   ├── CacheDirectoryError        the cache directory is outside the allowed roots
     │   └── WeakKeyError               a signing secret is too weak to protect anything
@@ -82,6 +83,10 @@ class PromptError(InputError):
 
 class SecretInPrompt(PromptError):
     """A value that would be inserted looks like a key or password."""
+
+
+class WorkflowError(InputError):
+    """A workflow is malformed, or cannot run as it is written."""
 
 
 class UnsupportedOption(InputError):

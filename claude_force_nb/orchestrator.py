@@ -270,12 +270,20 @@ class AsyncAgentOrchestrator:
         run: Optional[Run] = None,
         mode: Optional[str] = None,
         timeout_s: Optional[float] = None,
+        max_attempts: Optional[int] = None,
     ) -> AgentResult:
         """Run a prepared request.
 
         Whatever happens becomes a result, also an exit that a tool asks for: raised out of a
         task, it would stop the event loop and with it the kernel. Only a cancellation is passed
         on, after the run has been closed as ``cancelled``.
+
+        Args:
+            request: What to ask.
+            run: Progress is reported here.
+            mode: Cache mode of this run.
+            timeout_s: Seconds this run may take.
+            max_attempts: Attempts of this run, the first one included.
         """
         from .cache import request_key
 
@@ -284,7 +292,8 @@ class AsyncAgentOrchestrator:
         run = run or Run(request.agent_name, request.model)
         key = request_key(request)
         try:
-            result = await self._obtain(request, key, run, mode, timeout_s)
+            policy = self._policy(timeout_s, max_attempts)
+            result = await self._obtain(request, key, run, mode, policy)
         except (asyncio.CancelledError, KeyboardInterrupt, RunCancelled) as stop:
             result = outcomes.cancelled(request, key, run, stop)
             self._finish(run, result)
@@ -319,11 +328,11 @@ class AsyncAgentOrchestrator:
         )
 
     async def _obtain(
-        self, request: AgentRequest, key: str, run: Run, mode: str, timeout_s: Optional[float]
+        self, request: AgentRequest, key: str, run: Run, mode: str, policy: RetryPolicy
     ) -> AgentResult:
         cache = self.cache if mode != "off" else None
         if cache is None:
-            return await self._call(request, key, run, timeout_s)
+            return await self._call(request, key, run, policy)
         entry = None if mode == "refresh" else await self._recall(cache, request, mode)
         if entry is not None:
             return outcomes.recalled(request, run, entry)
@@ -334,7 +343,7 @@ class AsyncAgentOrchestrator:
                 entry = await self._recall(cache, request, mode)
             if entry is not None:
                 return outcomes.recalled(request, run, entry)
-            result = await self._call(request, key, run, timeout_s)
+            result = await self._call(request, key, run, policy)
             await self._in_thread(functools.partial(cache.store, request, result))
             return result
 
@@ -356,16 +365,18 @@ class AsyncAgentOrchestrator:
         )
 
     async def _call(
-        self, request: AgentRequest, key: str, run: Run, timeout_s: Optional[float]
+        self, request: AgentRequest, key: str, run: Run, policy: RetryPolicy
     ) -> AgentResult:
-        policy = RetryPolicy(
-            max_attempts=self.settings.max_attempts,
-            timeout_s=timeout_s or self.settings.timeout_s,
-            stall_timeout_s=self.settings.stall_timeout_s,
-        )
         async with self.limits.slot():
             reply = await answer_with_retries(self.provider, request, run, policy)
         return outcomes.fresh(request, key, run, reply)
+
+    def _policy(self, timeout_s: Optional[float], max_attempts: Optional[int]) -> RetryPolicy:
+        return RetryPolicy(
+            max_attempts=max_attempts or self.settings.max_attempts,
+            timeout_s=timeout_s or self.settings.timeout_s,
+            stall_timeout_s=self.settings.stall_timeout_s,
+        )
 
     # -- what it holds ---------------------------------------------------------------------
 

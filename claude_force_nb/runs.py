@@ -20,6 +20,8 @@ QUEUED, RUNNING, DONE, CACHED, FAILED, CANCELLED = STATES = (
     "failed",
     "cancelled",
 )
+# A step of a workflow that never became a run, because of a condition or an earlier failure.
+SKIPPED = "skipped"
 
 
 @dataclass(frozen=True)
