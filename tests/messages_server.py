@@ -205,7 +205,8 @@ class MessagesServer:
         key = request.headers.get("x-api-key") or request.headers.get("authorization", "")
         key = key[7:] if key.startswith("Bearer ") else key
         if not key or key.startswith("sk-ant-bad"):
-            return failure(Behaviour(401, message="invalid x-api-key"), number)
+            # The real API does not repeat the key; a proxy may.
+            return failure(Behaviour(401, message=f"invalid x-api-key {key}".strip()), number)
         body = request.body if isinstance(request.body, dict) else {}
         model = str(body.get("model", ""))
         if model.startswith("nope"):

@@ -24,6 +24,7 @@ from claude_force_nb.redaction import Secret
 pytestmark = pytest.mark.essential
 
 KEY = "sk-ant-canary-0123456789abcdef"
+BAD_KEY = "sk-ant-bad-0123456789abcdef"
 
 
 def ask(text: str = "hi there", **fields: Any) -> AgentRequest:
@@ -45,10 +46,12 @@ async def server() -> AsyncIterator[MessagesServer]:
         yield running
 
 
-@pytest.fixture
-async def plain(server: MessagesServer) -> AsyncIterator[AnthropicProvider]:
-    """A provider for that server where the transport makes no difference."""
-    made = AnthropicProvider(KEY, base_url=server.url)
+@pytest.fixture(params=["httpx", "aiohttp"])
+async def provider(
+    request: pytest.FixtureRequest, server: MessagesServer
+) -> AsyncIterator[AnthropicProvider]:
+    """A provider for that server, over each transport."""
+    made = AnthropicProvider(KEY, base_url=server.url, transport=request.param)
     yield made
     await made.close()
 
@@ -59,40 +62,54 @@ async def plain(server: MessagesServer) -> AsyncIterator[AnthropicProvider]:
                                        Behaviour(fault="error_event", message=f"bad: {KEY}")],
                          ids=str)  # fmt: skip
 async def test_key_stays_out_of_tracebacks(
-    plain: AnthropicProvider, server: MessagesServer, behaviour: Behaviour
+    provider: AnthropicProvider, server: MessagesServer, behaviour: Behaviour
 ) -> None:
     """A traceback that prints every local variable of every frame does not print the key."""
     server.script([behaviour])
 
     with pytest.raises(ClaudeForceError) as caught:
-        await plain.answer(ask())
+        await provider.answer(ask())
 
     shown = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
-    frames = "".join(shown.format()).split("await plain.answer", 1)[1]
-    assert "provider" in frames
-    assert KEY not in frames.replace(repr(behaviour), "")
+    text = "".join(shown.format())
+    assert "server = " in text
+    assert KEY not in text.replace(repr(behaviour), "")
 
 
-async def test_cause_is_kept(plain: AnthropicProvider, server: MessagesServer) -> None:
+@pytest.mark.parametrize("call", ["answer", "models", "count_tokens"])
+async def test_repeated_key_stays_hidden(server: MessagesServer, call: str) -> None:
+    """A key that the server repeats in its refusal shows neither in the error nor in frames."""
+    provider = AnthropicProvider(BAD_KEY, base_url=server.url)
+    arguments = () if call == "models" else (ask(),)
+
+    with pytest.raises(AuthenticationFailed, match=r"\*\*\*\*") as caught:
+        await getattr(provider, call)(*arguments)
+    await provider.close()
+
+    shown = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+    assert BAD_KEY not in "".join(shown.format())
+
+
+async def test_cause_is_kept(provider: AnthropicProvider, server: MessagesServer) -> None:
     """The SDK's error stays reachable as the cause."""
     server.script([Behaviour(status=500)])
 
     with pytest.raises(ServerFailed) as caught:
-        await plain.answer(ask())
+        await provider.answer(ask())
 
     assert type(caught.value.__cause__).__module__.startswith("anthropic")
 
 
 async def test_key_stays_out_of_logs(
-    plain: AnthropicProvider, server: MessagesServer, caplog: pytest.LogCaptureFixture
+    provider: AnthropicProvider, server: MessagesServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     """With every logger at its most talkative the key is not logged."""
     server.script([Behaviour(), Behaviour(status=500)])
 
     with caplog.at_level(logging.DEBUG):
-        await plain.answer(ask())
+        await provider.answer(ask())
         with pytest.raises(ServerFailed):
-            await plain.answer(ask())
+            await provider.answer(ask())
 
     assert caplog.records
     assert KEY not in caplog.text

@@ -113,6 +113,21 @@ async def test_stalled_stream_is_closed(
     await server.wait_until(lambda: server.requests[0].closed_early, timeout_s=0.5)
 
 
+async def test_broken_listener_ends_the_stream(
+    provider: AnthropicProvider, server: MessagesServer
+) -> None:
+    """A stream whose listener fails is closed, not read on."""
+    server.script([Behaviour(tokens=1000, delay_s=0.02)])
+
+    def broken(text: str) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await provider.answer(ask(), on_text=broken)
+
+    await server.wait_until(lambda: server.requests[0].closed_early, timeout_s=0.5)
+
+
 async def test_cancelled_siblings_only(provider: AnthropicProvider, server: MessagesServer) -> None:
     """Cancelling one answer leaves the others alone."""
     server.script([Behaviour(fault="pings")])
@@ -186,6 +201,29 @@ asyncio.run(parent())
         str(["Echo: parent"] * 5),
     ]
     assert server_thread.connections == 2
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_forked_loop_has_its_own_client(server_thread: ServerThread) -> None:
+    """A child that goes on with its parent's event loop never speaks on its connection."""
+    # asyncio's own threads are gone in such a child, so its call may fail; it may not be mixed up.
+    script = """
+import os
+loop = asyncio.new_event_loop()
+def say_hi():
+    loop.run_until_complete(provider.answer(request, stall_timeout_s=0.5))
+say_hi()
+child = os.fork()
+if not child:
+    try:
+        say_hi()
+    finally:
+        os._exit(0)
+os.waitpid(child, 0)
+"""
+    run_script(script, server_thread.url, "auto")
+
+    assert 1 <= server_thread.request_count <= server_thread.connections
 
 
 def test_import_leaves_the_loop_alive(server_thread: ServerThread) -> None:

@@ -264,6 +264,16 @@ async def test_fault_is_named(
     assert caught.value.retryable == (fault != "redirect")
 
 
+async def test_endless_line_is_cut_off(plain: AnthropicProvider, server: MessagesServer) -> None:
+    """A line longer than any answer ends the reply while it still comes."""
+    server.script([Behaviour(fault="huge_line", size_bytes=64 * 2**20)])
+
+    with pytest.raises(IncompleteReply, match="more data than any answer"):
+        await plain.answer(ask())
+
+    await server.wait_until(lambda: server.requests[0].closed_early)
+
+
 @pytest.mark.parametrize("fault", sorted(GOOD_FAULTS))
 async def test_oddity_is_survived(
     provider: AnthropicProvider, server: MessagesServer, fault: str
