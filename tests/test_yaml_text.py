@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import Any
 
@@ -141,10 +142,8 @@ BOMB = "a0: &a0 [x, x]\n" + "".join(
 def test_bombs_cost_little(text: str) -> None:
     """Text made to take minutes or gigabytes is answered within seconds of CPU."""
     began = time.process_time()
-    try:
+    with contextlib.suppress(YamlError):
         read(text)
-    except YamlError:
-        pass
     spent_s = time.process_time() - began
 
     assert spent_s < 5
