@@ -88,7 +88,8 @@ class AgentMagics(Magics):
             refuse_secrets(line)
             found, text = self._parsed(line, cell)
             if found.define:
-                return self._define(found, text)
+                self._define(found, text)
+                return self.session.dispatch(_nothing)
             options = AgentOptions.parsed(found)
             jobs = self._jobs(options, text)
         except ClaudeForceError as error:
@@ -165,6 +166,10 @@ class AgentMagics(Magics):
             )
         )
         print(f"Agent {found.define} is defined for this session.")
+
+
+async def _nothing() -> None:
+    """What a cell awaits that has nothing to wait for."""
 
 
 def _only(results: AgentResults) -> Any:
