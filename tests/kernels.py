@@ -96,7 +96,7 @@ class Kernel:
 
     def submit(self, code: str) -> str:
         """Send a cell; return its message id."""
-        return str(self.client.execute(code))
+        return str(self.client.execute(code, allow_stdin=False))
 
     def interrupt(self) -> None:
         """Press the Stop button."""
