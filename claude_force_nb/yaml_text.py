@@ -90,7 +90,7 @@ def load_yaml(text: str, *, source: str, first_line: int = 1) -> Any:
         raise _fault(error.problem or str(error), mark, text, source, first_line) from error
     except yaml.reader.ReaderError as error:
         raise _unreadable(error, text, source, first_line) from error
-    except (ValueError, OverflowError) as error:  # an escape such as "\\UFFFFFFFF" in quotes
+    except (ValueError, OverflowError) as error:  # an escape such as "\UFFFFFFFF" in quotes
         raise YamlError(f"{source} escapes a character that does not exist.") from error
 
 
