@@ -251,13 +251,13 @@ async def test_whole_run_has_a_deadline(
     server.script([Behaviour(status=500), Behaviour(tokens=1000, delay_s=0.02)])
     started = time.monotonic()
 
-    with pytest.raises(DeadlineExceeded, match=r"within 0\.3 s in 2 attempts") as caught:
-        await attempt(provider, RetryPolicy(timeout_s=0.3))
+    with pytest.raises(DeadlineExceeded, match="within 1 s in 2 attempts") as caught:
+        await attempt(provider, RetryPolicy(timeout_s=1, base_delay_s=0.01))
 
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 3
     assert caught.value.attempts == 2
     assert isinstance(caught.value.__cause__, ServerFailed)
-    await server.wait_until(lambda: server.requests[1].closed_early, timeout_s=0.5)
+    await server.wait_until(lambda: server.requests[1].closed_early, timeout_s=2)
 
 
 async def test_deadline_ends_a_pause(provider: AnthropicProvider, server: MessagesServer) -> None:
@@ -278,17 +278,17 @@ async def test_attempt_has_a_deadline(provider: AnthropicProvider, server: Messa
     """An attempt that takes too long is given up, and the next one may succeed."""
     server.script([Behaviour(tokens=1000, delay_s=0.02)])
 
-    reply = await attempt(provider, RetryPolicy(attempt_timeout_s=0.3))
+    reply = await attempt(provider, RetryPolicy(attempt_timeout_s=0.6))
 
     assert (reply.text, server.request_count) == ("Echo: hi", 2)
-    await server.wait_until(lambda: server.requests[0].closed_early, timeout_s=0.5)
+    await server.wait_until(lambda: server.requests[0].closed_early, timeout_s=2)
 
 
 async def test_stalls_are_retried(provider: AnthropicProvider, server: MessagesServer) -> None:
     """An attempt without content, pings or not, is given up after the policy's patience."""
     server.script([Behaviour(fault="pings"), Behaviour(fault="stall")])
 
-    reply = await attempt(provider, RetryPolicy(stall_timeout_s=0.15))
+    reply = await attempt(provider, RetryPolicy(stall_timeout_s=0.5))
 
     assert (reply.text, server.request_count) == ("Echo: hi", 3)
 
@@ -325,7 +325,7 @@ async def test_cancelling_stops_everything(
     with pytest.raises(asyncio.CancelledError):
         await running
 
-    await server.wait_until(lambda: server.requests[0].closed_early, timeout_s=0.5)
+    await server.wait_until(lambda: server.requests[0].closed_early, timeout_s=2)
     tasks = {task for task in asyncio.all_tasks() if "messages_server" not in repr(task)}
     assert (server.request_count, tasks) == (1, {asyncio.current_task()})
 

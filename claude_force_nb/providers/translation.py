@@ -56,6 +56,8 @@ _TOO_LONG = re.compile(r"prompt is too long|exceeds? .{0,40}context|context (win
 _HTTP_PACKAGES = frozenset(
     {"httpx", "httpx2", "httpcore", "httpcore2", "httpx_aiohttp", "aiohttp", "anyio", "h11", "h2"}
 )
+_NOT_DECODABLE = re.compile("DecodingError|ContentEncoding")
+_SILENT = re.compile("ReadTimeout|WriteTimeout")
 _NOT_SENDABLE = re.compile("InvalidURL|UnsupportedProtocol|LocalProtocol|NonHttpUrl|InvalidUrl")
 _SURROGATE = "Look for half a surrogate pair, such as '\\ud83d'."
 # What the SDK lets out, by version, when a body is not what it expects.
@@ -247,15 +249,20 @@ def _from_transport(chain: Tuple[BaseException, ...], redactor: Redactor) -> Pro
     reason = redactor.redact(_reason(chain))
     if _NOT_SENDABLE.search(names):
         return RequestRejected(f"The request cannot be sent: {reason}.", advice=_CHECK_URL)
-    if "DecodingError" in names or "ContentEncoding" in names:
+    if _NOT_DECODABLE.search(names):
         return incomplete(f"The server's answer cannot be decoded: {reason}.")
-    if "ReadTimeout" in names or "WriteTimeout" in names:
+    if _SILENT.search(names):
         return DeadlineExceeded("The server went silent.", advice=_RESUME)
+    return _connection_failed(chain, reason)
+
+
+def _connection_failed(chain: Tuple[BaseException, ...], reason: str) -> ConnectionFailed:
     failed = ConnectionFailed(f"The connection failed: {reason}.", advice=_CHECK_NETWORK)
     if any(isinstance(link, ssl.SSLCertVerificationError) for link in chain):
         failed.advice = "A proxy that reads traffic needs its certificate in SSL_CERT_FILE."
         failed.retryable = False
-    failed.retryable = failed.retryable and "Event loop is closed" not in reason
+    if "Event loop is closed" in reason:
+        failed.retryable = False
     return failed
 
 
