@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from typing import AsyncIterator
-from weakref import WeakKeyDictionary
+from typing import AsyncIterator, Dict
 
 
 class Limits:
@@ -21,9 +20,7 @@ class Limits:
 
     def __init__(self, max_concurrent: int) -> None:
         self.max_concurrent = max_concurrent
-        self._semaphores: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = (
-            WeakKeyDictionary()
-        )
+        self._semaphores: Dict[asyncio.AbstractEventLoop, asyncio.Semaphore] = {}
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
@@ -35,5 +32,7 @@ class Limits:
         loop = asyncio.get_running_loop()
         semaphore = self._semaphores.get(loop)
         if semaphore is None:
+            for closed in [known for known in self._semaphores if known.is_closed()]:
+                del self._semaphores[closed]
             semaphore = self._semaphores[loop] = asyncio.Semaphore(self.max_concurrent)
         return semaphore

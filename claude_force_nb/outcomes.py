@@ -46,7 +46,9 @@ def fresh(request: AgentRequest, key: str, run: Run, reply: Reply) -> AgentResul
 
 
 def _cost(request: AgentRequest, reply: Reply) -> Optional[float]:
-    return 0.0 if request.provider == "offline" else cost_usd(reply.model, reply.usage)
+    if request.provider == "offline":
+        return 0.0
+    return cost_usd(reply.model, reply.usage, options=request.options)
 
 
 def recalled(request: AgentRequest, run: Run, entry: Entry) -> AgentResult:

@@ -91,7 +91,7 @@ def test_line_form(kernel: Kernel) -> None:
     cell = kernel.run("""x = %agent -m haiku echo Don't stop "here" {now}""")
 
     assert cell.status == "ok", cell.stderr
-    assert """Don't stop "here" {now}""" in kernel.evaluate("x.output")
+    assert """Don't stop "here" {now}""" in eval(kernel.evaluate("x.output"))
 
 
 def test_text_streams_early(kernel: Kernel) -> None:
@@ -155,8 +155,8 @@ def test_interrupt_during_wait_for_retry(kernel: Kernel) -> None:
 def test_nothing_left_behind(kernel: Kernel) -> None:
     """After a cell there is no thread and no pending task that was not there before."""
     probe = (
-        "sorted(t.name for t in __import__('threading').enumerate()), "
-        "len(__import__('asyncio').all_tasks())"
+        "(sorted(t.name for t in __import__('threading').enumerate()), "
+        "len(__import__('asyncio').all_tasks()))"
     )
     kernel.run("%%agent echo --cache off\nwarm up")
     before = kernel.evaluate(probe)

@@ -15,7 +15,7 @@ MAGICS = ("agent", "workflow")
 
 _NAMES = "|".join(MAGICS)
 _CELL = re.compile(rf"get_ipython\(\)\.run_cell_magic\('(?:{_NAMES})',")
-_LINE = re.compile(rf"(\w+ = )?get_ipython\(\)\.run_line_magic\('(?:{_NAMES})',")
+_LINE = re.compile(rf"([\w.,\s\[\]'\"]+ = )?get_ipython\(\)\.run_line_magic\('(?:{_NAMES})',")
 _MISPLACED = re.compile(rf"\s*get_ipython\(\)\.run_line_magic\('(%(?:{_NAMES}))',")
 
 
