@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from pathlib import Path
 from typing import Any, Iterator
@@ -365,15 +364,16 @@ def test_second_interrupt_stops_waiting(kernel: Kernel) -> None:
         "from claude_force_nb.notebook.foreground import ForegroundWait\n"
         "async def stubborn():\n"
         "    try:\n        await asyncio.sleep(60)\n"
-        "    finally:\n        await asyncio.sleep(60)\n"
+        "    finally:\n        print('cleaning up', flush=True)\n        await asyncio.sleep(60)\n"
     )
     sent = kernel.submit(
-        "task = asyncio.ensure_future(stubborn())\nprint('up', flush=True)\n"
+        "task = asyncio.ensure_future(stubborn())\n"
+        "asyncio.get_running_loop().call_later(0.2, lambda: print('waiting', flush=True))\n"
         "print(await ForegroundWait([task], clean_up_s=30).wait())"
     )
-    _wait_for_stream(kernel, "up")
+    _wait_for_stream(kernel, "waiting")
     kernel.interrupt()
-    threading.Event().wait(0.5)
+    _wait_for_stream(kernel, "cleaning up")
     pressed = time.monotonic()
     kernel.interrupt()
     cell = kernel.collect(sent)
