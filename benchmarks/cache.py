@@ -46,6 +46,7 @@ from claude_force_nb.cache import ResponseCache, request_key
 from claude_force_nb.cache.entry import encode_entry
 from claude_force_nb.cache.eviction import FileInfo
 from claude_force_nb.cache.keys import address_of
+from claude_force_nb.cache.signing import file_size
 from claude_force_nb.records import AgentRequest, AgentResult, Usage
 
 try:
@@ -414,7 +415,7 @@ def steady_figures(scale: Scale, work: str) -> Iterable[Figure]:
             requests[number], addresses[number], result, created=1.79e9, expires=None
         )
         store.write(addresses[number].key, body)
-        cache._disk.wrote(addresses[number].key, len(body))
+        cache._disk.wrote(addresses[number].key, file_size(body))
 
     ours = _each(set_and_evict, numbers)
     heap_pause = _heapq_pause(cache)

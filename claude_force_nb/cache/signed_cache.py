@@ -21,6 +21,7 @@ from .lookup import Counters, Lookup
 from .memory import MemoryTier, Remembered
 from .notices import Notices
 from .opening import Disk
+from .signing import file_size
 from .store import EntryStore, Reading
 
 TOUCH_AFTER_S = 3600.0
@@ -268,7 +269,7 @@ class SignedCache:
             self._counters.write_failed()
             self._disk.failed(error)
             return ""
-        self._counters.evicted(self._disk.wrote(key, len(body)))
+        self._counters.evicted(self._disk.wrote(key, file_size(body)))
         return path
 
     def _remember(self, entry: Entry, path: str, used: float) -> None:

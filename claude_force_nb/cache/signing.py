@@ -135,6 +135,11 @@ class KeyRing:
         return "foreign" if signer and not self.knows(signer) else "tampered"
 
 
+def file_size(body: bytes) -> int:
+    """Bytes of the file that holds *body*."""
+    return HEADER_BYTES + len(body) + len(TRAILER)
+
+
 def signer_id(raw: bytes) -> str:
     """Id of the key that *raw* claims to be signed with; empty if it has no proper header."""
     match = _HEADER_PATTERN.match(raw)
