@@ -32,7 +32,7 @@ $(VENV)/bin/uv:
 	$(BIN)/python -m pip install --quiet uv
 
 $(VENV)/ready: pyproject.toml | $(VENV)/bin/uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --editable '.[test]'
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --editable '.[test,browser]'
 	touch $@
 
 $(VENV)/lab-ready: $(VENV)/ready

@@ -283,7 +283,7 @@ def test_two_loops_in_a_row(project: Path) -> None:
     """One orchestrator, made before any loop, works in two ``asyncio.run`` calls."""
     orchestrator = AsyncAgentOrchestrator(provider="offline", enable_cache=False, max_concurrent=1)
 
-    async def twice() -> "list[bool]":
+    async def twice() -> list[bool]:
         pair = [("echo", "one"), ("critic", "two")]
         return [result.success for result in await orchestrator.execute_multiple(pair)]
 

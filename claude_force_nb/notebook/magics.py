@@ -130,7 +130,7 @@ class AgentMagics(Magics):
         from ..prompt import render
         from ..requests import prompt_metadata
 
-        rendered = render(text, self.shell.user_ns, allow_secrets=options.allow_secrets)
+        rendered = render(text, self.session.shell.user_ns, allow_secrets=options.allow_secrets)
         requests = [
             self.session.orchestrator.prepare(
                 name,
