@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from .records import AgentRequest, AgentResult, AgentResults, Usage
     from .records import AgentResult as AsyncAgentResult
     from .settings import Settings
+    from .workflow import Workflow, WorkflowResult
 
 __all__ = [
     "AgentDefinition",
@@ -48,6 +49,8 @@ __all__ = [
     "ResponseCache",
     "Settings",
     "Usage",
+    "Workflow",
+    "WorkflowResult",
     "__version__",
     "current_orchestrator",
     "load_ipython_extension",
@@ -68,6 +71,8 @@ _HOMES = {
     "ResponseCache": "cache",
     "Settings": "settings",
     "Usage": "records",
+    "Workflow": "workflow",
+    "WorkflowResult": "workflow",
     "current_orchestrator": "current",
     "run": "current",
     "use_orchestrator": "current",

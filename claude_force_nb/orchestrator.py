@@ -44,6 +44,7 @@ from .settings import MODES, Settings, one_of
 
 if TYPE_CHECKING:
     from .cache import Entry, ResponseCache
+    from .workflow import Workflow, WorkflowResult
 
 T = TypeVar("T")
 
@@ -216,6 +217,49 @@ class AsyncAgentOrchestrator:
         except InputError as error:
             return outcomes.unsendable(pair[0], error)
 
+    async def execute_workflow(
+        self,
+        workflow: Union[str, Workflow],
+        task: Optional[Task] = None,
+        *,
+        model: Optional[str] = None,
+        max_tokens: Optional[int] = None,
+        mode: Optional[str] = None,
+        timeout_s: Optional[float] = None,
+        allow_secrets: bool = False,
+        **variables: Any,
+    ) -> WorkflowResult:
+        """Run a graph of agents.
+
+        A step that fails skips only the steps that depend on it. Every step goes through the
+        cache: after a failure or a cancellation the same call makes only what is missing.
+
+        Args:
+            workflow: A workflow, or the name of one in ``claude.json``, or arrows such as
+                ``"a, b -> c"``.
+            task: The task of steps that have none of their own; text, not a template.
+            model: Model of every step.
+            max_tokens: Longest answer of every step.
+            mode: Cache mode.
+            timeout_s: Seconds each run may take.
+            allow_secrets: Insert values even if they look like keys or passwords.
+            variables: Values for the templates, conditions and ``for_each`` of the steps.
+
+        Returns:
+            The outcome of every step; ``success`` is false if one failed.
+
+        Raises:
+            InputError: Something is wrong; nothing was sent.
+        """
+        from .workflow import Execution, Overrides, Plan, find_workflow
+        from .workflow.plan import check_names
+
+        if isinstance(workflow, str):
+            workflow = find_workflow(workflow, self.library)
+        check_names(workflow, variables)
+        overrides = Overrides(model, max_tokens, mode, timeout_s, allow_secrets)
+        return await Execution(Plan(self, workflow, task, variables, overrides)).run()
+
     async def load_config(self) -> Dict[str, Any]:
         """The content of ``claude.json``; empty if there is none."""
         return await self._in_thread(self.library.config)
@@ -306,6 +350,19 @@ class AsyncAgentOrchestrator:
             result = outcomes.failed(request, key, run, error)
         self._finish(run, result)
         return result
+
+    def stored_answer(self, request: AgentRequest, mode: Optional[str] = None) -> Optional[str]:
+        """The stored answer that a run in *mode* would give; nothing is counted or called.
+
+        Reads the disk.
+        """
+        from .cache import request_key
+
+        mode = mode or self.settings.mode
+        if self.cache is None or mode in ("off", "refresh"):
+            return None
+        found = self.cache.peek(request_key(request))
+        return found.entry.response if found.hit and found.entry is not None else None
 
     def _finish(self, run: Run, result: AgentResult) -> None:
         run.end(result)

@@ -86,6 +86,10 @@ class Run:
         """Call *listener* with this run after each change."""
         self._listeners.append(listener)
 
+    def restart_clock(self) -> None:
+        """Count the seconds from now: the run was shown before it could begin."""
+        self._created = time.monotonic()
+
     def begin_attempt(self, number: int) -> None:
         """A new attempt starts; text of an earlier, broken one is dropped."""
         self.state, self.attempt, self.waiting = RUNNING, number, None
