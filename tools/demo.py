@@ -30,13 +30,15 @@ def execute(path: Path) -> Tuple[Any, List[Dict[str, Any]]]:
         notebook,
         timeout=120,
         store_widget_state=False,
+        extra_arguments=["--log-level=ERROR"],
         resources={"metadata": {"path": path.parent}},
     )
     with client.setup_kernel():
         for index, cell in enumerate(notebook.cells):
             client.execute_cell(cell, index)
-        probe = nbformat.v4.new_code_cell(RUNS)
-        client.execute_cell(probe, len(notebook.cells))
+        notebook.cells.append(nbformat.v4.new_code_cell(RUNS))
+        client.execute_cell(notebook.cells[-1], len(notebook.cells) - 1)
+        probe = notebook.cells.pop()
     return notebook, json.loads(probe.outputs[0]["text"])
 
 
@@ -69,6 +71,8 @@ def main() -> int:
     path = Path(sys.argv[1]).resolve()
     folder = Path(sys.argv[2] if len(sys.argv) > 2 else "build/demo").resolve()
     os.environ["CLAUDE_FORCE_NB_PROVIDER"] = "offline"
+    # The demo's answers stay out of the cache of the person who tries it.
+    os.environ["CLAUDE_FORCE_NB_CACHE_DIR"] = str(folder / "cache")
     notebook, runs = execute(path)
     folder.mkdir(parents=True, exist_ok=True)
     page = folder / f"{path.stem}.html"
