@@ -8,7 +8,7 @@ replaced by the static bundle. In a terminal: the text as it arrives.
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Dict, List, Optional, Protocol, Sequence
+from typing import Any, Callable, Dict, List, Optional, Protocol, Sequence
 
 from ..runs import Run
 
@@ -41,10 +41,16 @@ class QuietView:
 
 
 class WidgetView:
-    """One widget for all runs of a cell."""
+    """One widget for all runs of a cell.
 
-    def __init__(self, runs: Sequence[Run]) -> None:
+    Args:
+        runs: What is watched.
+        content: Makes the HTML to show; by default the tails of all runs.
+    """
+
+    def __init__(self, runs: Sequence[Run], content: Optional[Callable[[], str]] = None) -> None:
         self._runs = runs
+        self._own_content = content
         self._changed: Optional[asyncio.Event] = None
         self._painter: Optional[asyncio.Task[None]] = None
         self._widget: Any = None
@@ -83,7 +89,7 @@ class WidgetView:
     def _content(self) -> str:
         from .bundle import live_html
 
-        return live_html(self._runs)
+        return live_html(self._runs) if self._own_content is None else self._own_content()
 
 
 class TerminalView:
@@ -119,8 +125,10 @@ class TerminalView:
         self._printed = len(text)
 
 
-def view_for(shell: Any, runs: Sequence[Run], quiet: bool) -> LiveView:
+def view_for(
+    shell: Any, runs: Sequence[Run], quiet: bool, content: Optional[Callable[[], str]] = None
+) -> LiveView:
     """The view that fits the front end of *shell*."""
     if getattr(shell, "kernel", None) is None:
         return TerminalView(runs)
-    return QuietView() if quiet else WidgetView(runs)
+    return QuietView() if quiet else WidgetView(runs, content)
