@@ -12,29 +12,30 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import random
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Awaitable, Callable, Dict, Iterator, List, Tuple
+from typing import Any, Awaitable, Callable, Dict, Iterator, List, Optional, Tuple
 
 import anthropic
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from claude_force_nb.attempts import RetryPolicy, answer_with_retries
+from claude_force_nb import AgentDefinition, AsyncAgentOrchestrator, ResponseCache
 from claude_force_nb.providers.anthropic import AnthropicProvider
-from claude_force_nb.records import AgentRequest
-from claude_force_nb.runs import Run
 
 SERVER = Path(__file__).resolve().parent.parent / "tests" / "messages_server.py"
 MODEL = "claude-haiku-5-5"
 KEY = "sk-ant-benchmark"
 TRANSPORTS = ("httpx", "aiohttp")
-OURS = "claude_force_nb"
+OURS = "orchestrator"
+CACHED = "orchestrator, storing"
 
 Call = Callable[[int], Awaitable[str]]
 Way = Tuple[str, str]
@@ -93,22 +94,31 @@ def bare_stream(client: Any) -> Call:
     return call
 
 
-def ours(provider: AnthropicProvider) -> Call:
-    """One call with retries, deadlines, streaming and the check that the reply is whole."""
-    policy = RetryPolicy()
+def ours(url: str, transport: str, folder: Optional[str]) -> Tuple[AsyncAgentOrchestrator, Call]:
+    """One call through the orchestrator: limits, retries, deadlines, streaming, whole replies.
+
+    With a *folder* every answer is also looked for in the signed cache, and stored there durably.
+    """
+    cache = ResponseCache(folder, durable=True, roots=[Path(folder)]) if folder else None
+    orchestrator = AsyncAgentOrchestrator(
+        max_concurrent=1000,
+        enable_cache=cache is not None,
+        cache=cache,
+        provider=AnthropicProvider(KEY, base_url=url, transport=transport),
+    )
+    orchestrator.library.define(AgentDefinition("benchmark", ""))
+    rounds = itertools.count()
 
     async def call(number: int) -> str:
-        arguments = message(number)
-        request = AgentRequest(
-            agent_name="benchmark",
-            model=arguments["model"],
-            messages=tuple(arguments["messages"]),
-            max_tokens=arguments["max_tokens"],
-        )
-        reply = await answer_with_retries(provider, request, Run("benchmark"), policy)
-        return reply.text
+        content = message(number)["messages"][0]["content"]
+        once = f"{transport} {next(rounds)}"
+        options = {"metadata": {"round": once}} if cache else {}
+        result = await orchestrator.execute_agent("benchmark", content, MODEL, 100, **options)
+        if result.error is not None:
+            raise result.error
+        return result.output
 
-    return call
+    return orchestrator, call
 
 
 async def measure(call: Call, calls: int, concurrency: int) -> Tuple[float, float]:
@@ -129,23 +139,22 @@ async def measure(call: Call, calls: int, concurrency: int) -> Tuple[float, floa
 async def rounds(url: str, options: argparse.Namespace) -> Dict[Way, List[Tuple[float, float]]]:
     """Measure every way in every round."""
     clients = {transport: bare_client(url, transport) for transport in TRANSPORTS}
-    providers = {
-        transport: AnthropicProvider(KEY, base_url=url, transport=transport)
-        for transport in TRANSPORTS
-    }
+    closing: List[Any] = list(clients.values())
     ways: Dict[Way, Call] = {}
     for transport in TRANSPORTS:
         ways["bare create()", transport] = bare_create(clients[transport])
         ways["bare create(stream=True)", transport] = bare_stream(clients[transport])
-        ways[OURS, transport] = ours(providers[transport])
+        for name, folder in ((OURS, None), (CACHED, options.folder)):
+            orchestrator, ways[name, transport] = ours(url, transport, folder)
+            closing.append(orchestrator)
     taken: Dict[Way, List[Tuple[float, float]]] = {way: [] for way in ways}
     for call in ways.values():
         await measure(call, options.concurrency, options.concurrency)
     for _ in range(options.rounds):
         for way in random.sample(list(ways), len(ways)):
             taken[way].append(await measure(ways[way], options.calls, options.concurrency))
-    for closing in (*clients.values(), *providers.values()):
-        await closing.close()
+    for one in closing:
+        await one.close()
     return taken
 
 
@@ -162,13 +171,12 @@ def report(taken: Dict[Way, List[Tuple[float, float]]], calls: int) -> None:
         rate = calls / statistics.median(wall for wall, _ in times)
         cpu_ms = 1000 * statistics.median(cpu for _, cpu in times) / calls
         print(f"{name + ', ' + transport:<34}{rate:>9.0f}{cpu_ms:>13.2f}")
-    print(f"\n{'claude_force_nb against a bare way':<58}{'throughput':>18}{'calls per CPU':>18}")
-    for mine in TRANSPORTS:
-        for name, theirs in taken:
-            if name.startswith("bare"):
-                pair = ((OURS, mine), (name, theirs))
-                wall, cpu = ratios(taken, *pair, of=0), ratios(taken, *pair, of=1)
-                print(f"{f'over {mine}, against {name} over {theirs}':<58}{wall:>18}{cpu:>18}")
+    print(f"\n{'ours : a bare way':<66}{'throughput':>18}{'calls per CPU':>18}")
+    for mine in [way for way in taken if not way[0].startswith("bare")]:
+        for theirs in [way for way in taken if way[0].startswith("bare")]:
+            wall, cpu = ratios(taken, mine, theirs, of=0), ratios(taken, mine, theirs, of=1)
+            names = f"{', '.join(mine)} : {', '.join(theirs)}"
+            print(f"{names:<66}{wall:>18}{cpu:>18}")
 
 
 def main() -> None:
@@ -178,7 +186,7 @@ def main() -> None:
     parser.add_argument("--concurrency", type=int, default=100, help="calls in flight")
     parser.add_argument("--rounds", type=int, default=7, help="rounds")
     options = parser.parse_args()
-    with server_process() as url:
+    with server_process() as url, tempfile.TemporaryDirectory() as options.folder:
         taken = asyncio.run(rounds(url, options))
     print(
         f"anthropic {anthropic.__version__}, Python {sys.version.split()[0]}, "
