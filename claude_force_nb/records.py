@@ -7,6 +7,7 @@ what makes its canonical JSON a sound cache key.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Mapping, Optional, Tuple
@@ -90,7 +91,18 @@ class AgentRequest:
         Raises:
             ValueError: Something in the request has no canonical form, such as NaN.
         """
+        return self._canonical
+
+    @functools.cached_property
+    def _canonical(self) -> bytes:
         return canonical_json(self.document())
+
+    def without_payloads(self) -> AgentRequest:
+        """The same request, with the same key, but small: fit for comparing, not for sending."""
+        if all(isinstance(message.get("content"), str) for message in self.messages):
+            return self
+        fields = self.document()
+        return AgentRequest(**{**fields, "messages": tuple(fields["messages"])})
 
     def __hash__(self) -> int:
         return hash(self.canonical())
