@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict
+from typing import Any, Callable, Dict
 
 from IPython.core.error import UsageError
 from IPython.core.magic import MagicsManager
@@ -11,6 +11,7 @@ from .completion import Completion
 from .magics import AgentMagics
 from .rewriting import MAGICS, Rewriter
 from .session import Session
+from .workflow_magic import WorkflowMagics, register_displays, unregister_displays
 
 _ATTRIBUTE = "_claude_force_nb"
 
@@ -36,8 +37,10 @@ class Extension:
     def load(self) -> None:
         """Register magics, the rewriting of cells, events and completion."""
         self._shell.register_magics(AgentMagics(self._shell, self.session))
-        for name in MAGICS[:1]:
-            self._shell.register_magic_function(_misplaced, "line", f"%{name}")
+        self._shell.register_magics(WorkflowMagics(self._shell, self.session))
+        register_displays(self._shell)
+        for name in MAGICS:
+            self._shell.register_magic_function(_misplaced(name), "line", f"%{name}")
         self._shell.input_transformers_post.append(self._rewriter)
         for event, callback in self._events:
             self._shell.events.register(event, callback)
@@ -51,6 +54,7 @@ class Extension:
         for event, callback in self._events:
             self._shell.events.unregister(event, callback)
         self._completion.unregister()
+        unregister_displays(self._shell)
         magics: MagicsManager = self._shell.magics_manager
         for kind, names in _registered().items():
             for name in names:
@@ -58,15 +62,22 @@ class Extension:
 
 
 def _registered() -> Dict[str, tuple[str, ...]]:
-    return {"cell": ("agent",), "line": ("agent", "agents", "%agent")}
+    return {
+        "cell": MAGICS,
+        "line": ("agent", "agents", "workflows", *(f"%{name}" for name in MAGICS)),
+    }
 
 
-def _misplaced(line: str) -> None:
-    """Explain a ``%%agent`` that is not the first line of its cell."""
-    raise UsageError(
-        "%%agent must be the first line of its cell. "
-        "Move what stands above it, also a comment, to a cell of its own."
-    )
+def _misplaced(name: str) -> Callable[[str], None]:
+    """Explain a cell magic that is not the first line of its cell."""
+
+    def explain(line: str) -> None:
+        raise UsageError(
+            f"%%{name} must be the first line of its cell. "
+            "Move what stands above it, also a comment, to a cell of its own."
+        )
+
+    return explain
 
 
 def load(shell: Any) -> None:
