@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 RECENT_RUNS = 1000
+RECENT_REQUESTS = 50
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +82,8 @@ class AsyncAgentOrchestrator:
         settings: The settings in force; :meth:`reconfigure` changes them.
         library: Where agents are found.
         limits: What keeps calls within bounds.
-        recent_runs: The last runs that ended, oldest first, at most ``RECENT_RUNS``.
+        recent_runs: The last runs that ended, oldest first, at most ``RECENT_RUNS``; the last
+            ``RECENT_REQUESTS`` of them still know what was asked.
 
     Raises:
         InputError: A setting makes no sense.
@@ -334,6 +336,7 @@ class AsyncAgentOrchestrator:
         mode = mode or self.settings.mode
         one_of("cache mode", mode, MODES)
         run = run or Run(request.agent_name, request.model)
+        run.request = request
         key = request_key(request)
         try:
             policy = self._policy(timeout_s, max_attempts)
@@ -366,7 +369,7 @@ class AsyncAgentOrchestrator:
 
     def _finish(self, run: Run, result: AgentResult) -> None:
         run.end(result)
-        self.recent_runs.append(run)
+        self._remember(run)
         logger.info(
             "run ended",
             extra={
@@ -384,20 +387,29 @@ class AsyncAgentOrchestrator:
             },
         )
 
+    def _remember(self, run: Run) -> None:
+        if run.request is not None:
+            run.request = run.request.without_payloads()
+        self.recent_runs.append(run)
+        if len(self.recent_runs) > RECENT_REQUESTS:
+            self.recent_runs[-RECENT_REQUESTS - 1].request = None
+
     async def _obtain(
         self, request: AgentRequest, key: str, run: Run, mode: str, policy: RetryPolicy
     ) -> AgentResult:
         cache = self.cache if mode != "off" else None
         if cache is None:
+            run.cache_status = "off"
             return await self._call(request, key, run, policy)
-        entry = None if mode == "refresh" else await self._recall(cache, request, mode)
+        run.cache_status = "refresh" if mode == "refresh" else ""
+        entry = None if mode == "refresh" else await self._recall(cache, request, run, mode)
         if entry is not None:
             return outcomes.recalled(request, run, entry)
         if mode == "replay":
             raise await self._miss(cache, request)
         async with cache.flight(key) as flight:
             if not flight.leader:
-                entry = await self._recall(cache, request, mode)
+                entry = await self._recall(cache, request, run, mode)
             if entry is not None:
                 return outcomes.recalled(request, run, entry)
             result = await self._call(request, key, run, policy)
@@ -405,20 +417,23 @@ class AsyncAgentOrchestrator:
             return result
 
     async def _recall(
-        self, cache: ResponseCache, request: AgentRequest, mode: str
+        self, cache: ResponseCache, request: AgentRequest, run: Run, mode: str
     ) -> Optional[Entry]:
         found = cache.memory_lookup(request)
         if found is None or found.entry is None:
             found = await self._in_thread(
                 functools.partial(cache.lookup, request, strict=mode == "strict")
             )
-        return found.entry
+        run.cache_status = found.status
+        # An expired entry comes with its lookup too, to be explained, not to be served.
+        return found.entry if found.hit else None
 
     async def _miss(self, cache: ResponseCache, request: AgentRequest) -> CacheMiss:
         explanation = await self._in_thread(functools.partial(cache.explain, request))
         return CacheMiss(
             f"No stored answer for {request.agent_name}.",
-            advice=f"{explanation}\nReplay makes no calls; run with --cache auto to make this one.",
+            advice=f"{explanation.brief()}\n"
+            "Replay makes no calls; run with --cache auto to make this one.",
         )
 
     async def _call(

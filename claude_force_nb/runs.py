@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 from typing import Any, Callable, List, Mapping, Optional
 
-from .records import AgentResult
+from .records import AgentRequest, AgentResult
 
 QUEUED, RUNNING, DONE, CACHED, FAILED, CANCELLED = STATES = (
     "queued",
@@ -48,6 +48,10 @@ class Run:
         waiting: The pause before the next attempt, if there is one now.
         result: The outcome, once there is one.
         metadata: What the starter of the run wants in the result's metadata.
+        request: What is asked. Once the run has ended, without its images and documents, and
+            after some more runs no longer known.
+        cache_status: What the cache said: ``hit``, ``miss``, ``expired`` and so on, or ``off``
+            or ``refresh`` if it was not asked; empty before that.
     """
 
     def __init__(
@@ -60,6 +64,8 @@ class Run:
         self.attempt = 0
         self.waiting: Optional[Wait] = None
         self.result: Optional[AgentResult] = None
+        self.request: Optional[AgentRequest] = None
+        self.cache_status = ""
         self._created = time.monotonic()
         self._ended: Optional[float] = None
         self._chunks: List[str] = []

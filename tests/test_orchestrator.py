@@ -11,8 +11,9 @@ from typing import Any, AsyncIterator
 import pytest
 from messages_server import Behaviour, MessagesServer
 
-from claude_force_nb import AsyncAgentOrchestrator, AsyncAgentResult
+from claude_force_nb import AsyncAgentOrchestrator, AsyncAgentResult, ResponseCache
 from claude_force_nb.errors import AgentNotFound, CacheMiss, InputError, MissingKey
+from claude_force_nb.orchestrator import RECENT_REQUESTS
 from claude_force_nb.runs import Run
 
 pytestmark = pytest.mark.essential
@@ -213,6 +214,34 @@ async def test_off_keeps_nothing(
 
     assert server.request_count == 3
     assert not later.cached
+
+
+async def test_expired_answer_is_not_served(
+    server: MessagesServer, project: Path, tmp_path: Path
+) -> None:
+    """An answer whose time is over is asked for again, although its entry is still there."""
+    now = [1e9]
+    cache = ResponseCache(tmp_path / "aging", ttl_hours=1, clock=lambda: now[0])
+    async with AsyncAgentOrchestrator(api_key="k", base_url=server.url, cache=cache) as ours:
+        await ours.execute_agent("echo", "hi")
+        now[0] += 7200
+        cache.close()
+        run = Run("echo")
+        again = await ours.execute_agent("echo", "hi", run=run)
+
+    assert (again.cached, run.cache_status, server.request_count) == (False, "expired", 2)
+
+
+async def test_runs_know_their_request(orchestrator: AsyncAgentOrchestrator) -> None:
+    """The last runs keep what was asked and what the cache said, older ones let it go."""
+    for number in range(RECENT_REQUESTS + 1):
+        await orchestrator.execute_agent("echo", f"task {number % 2}")
+    first, second, last = (orchestrator.recent_runs[number] for number in (0, 1, -1))
+
+    assert first.request is None
+    assert second.request is not None
+    assert second.request.messages[0]["content"] == "task 1"
+    assert (second.cache_status, last.cache_status) == ("miss", "hit")
 
 
 @pytest.mark.parametrize(

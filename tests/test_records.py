@@ -30,6 +30,14 @@ def message(*blocks: Any) -> Dict[str, Any]:
     return {"messages": ({"role": "user", "content": list(blocks)},)}
 
 
+def test_without_payloads_is_the_same_request() -> None:
+    """The small form of a request has its key, and none of its pictures' bytes."""
+    small = REQUEST.without_payloads()
+
+    assert small.canonical() == REQUEST.canonical()
+    assert "QUJD" not in repr(small)
+
+
 def test_every_field_is_covered() -> None:
     """The table of changes below knows every field of a request."""
     assert set(CHANGES) == {field.name for field in dataclasses.fields(AgentRequest)}

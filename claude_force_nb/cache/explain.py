@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import heapq
 import json
+import math
 import os
 import re
 from collections import Counter
@@ -44,9 +45,31 @@ class Explanation:
     examined: int = 0
 
     def __str__(self) -> str:
+        return "\n".join(filter(None, (self.headline, self.diff)))
+
+    @property
+    def headline(self) -> str:
+        """The finding in one line."""
         if self.nearest is None:
-            return f"{self.status}: the cache holds no other request to compare with."
-        return f"{self.status}: nearest is {self.nearest.key[:12]}\n{self.diff}"
+            return "The cache holds no other request to compare with."
+        near = self.nearest.key[:12]
+        if self.nearest.key == self.key:
+            return f"The same request is stored as {near}, but its time is over."
+        alike = f"Nearest stored request: {near}, {math.floor(100 * self.similarity)} % alike"
+        return f"{alike}; different: {', '.join(self.changed) or 'nothing'}."
+
+    def brief(self, max_lines: int = 24, max_chars: int = 160) -> str:
+        """The finding on one screen: long lines and a long difference are cut, and say so.
+
+        Args:
+            max_lines: Most lines of the difference.
+            max_chars: Most characters of one line.
+        """
+        lines = self.diff.splitlines()
+        cut = [f"{line[:max_chars]}…" if len(line) > max_chars else line for line in lines]
+        if len(cut) > max_lines:
+            cut[max_lines:] = [f"… {len(cut) - max_lines:,} more lines"]
+        return "\n".join([self.headline, *cut])
 
 
 def explain(key: str, status: str, document: Mapping[str, Any], store: EntryStore) -> Explanation:

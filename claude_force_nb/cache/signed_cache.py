@@ -74,6 +74,11 @@ class SignedCache:
         """Where the files are."""
         return self._disk.root
 
+    @property
+    def usable(self) -> bool:
+        """Whether the files can be read now; a warning says why if they cannot."""
+        return self._disk.readable() is not None
+
     def entry_path(self, key: str) -> Path:
         """The file of *key*, whether or not it exists.
 

@@ -263,6 +263,28 @@ def test_explain_shows_the_difference(cache: ResponseCache) -> None:
     } <= set(lines)
 
 
+def test_brief_explanation_fits_a_screen(cache: ResponseCache) -> None:
+    """However different two requests are, the short form has few and short lines, and says so."""
+    cache.store(make_request("\n".join(map(str, range(5_000)))), make_result())
+    explanation = cache.explain(make_request("\n".join("y" * 10_000 for _ in range(50))))
+
+    lines = explanation.brief(max_lines=10, max_chars=80).splitlines()
+
+    assert len(explanation.diff.splitlines()) > 50
+    assert (len(lines), max(map(len, lines)) <= 120) == (12, True)
+    assert lines[-1].startswith("… ") and lines[-1].endswith("more lines")
+
+
+def test_brief_explanation_of_an_expired_answer(tmp_path: Path) -> None:
+    """An answer whose time is over is named as such instead of as a neighbour."""
+    now = [1e9]
+    cache = make_cache(tmp_path, ttl_hours=1, clock=lambda: now[0])
+    cache.store(REQUEST, make_result())
+    now[0] += 7200
+
+    assert cache.explain(REQUEST).brief().endswith("its time is over.")
+
+
 def test_explain_of_an_empty_cache(cache: ResponseCache) -> None:
     """Where nothing is stored the explanation says so."""
     explanation = cache.explain(REQUEST)
