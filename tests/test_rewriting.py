@@ -32,6 +32,7 @@ def transformed(rewriter: Rewriter, cell: str) -> str:
             "await get_ipython().run_cell_magic('agent', 'a -o x', 'Say hi\\n')\n",
         ),
         ("%agent a Say hi", "await get_ipython().run_line_magic('agent', 'a Say hi')\n"),
+        ("%agents cache verify", "await get_ipython().run_line_magic('agents', 'cache verify')\n"),
         ("x = %agent a Say hi", "x = await get_ipython().run_line_magic('agent', 'a Say hi')\n"),
         (
             "%%workflow a -> b\nSay hi\n",
@@ -56,7 +57,6 @@ def test_each_line_is_awaited(rewriter: Rewriter) -> None:
 @pytest.mark.parametrize(
     "cell",
     [
-        "%agents\n",
         "%%agentless a\nSay hi\n",
         "%%time\n%agent a Say hi\n",
         "%%capture out\n%%agent a\nSay hi\n",

@@ -15,7 +15,9 @@ MAGICS = ("agent", "workflow")
 
 _NAMES = "|".join(MAGICS)
 _CELL = re.compile(rf"get_ipython\(\)\.run_cell_magic\('(?:{_NAMES})',")
-_LINE = re.compile(rf"([\w.,\s\[\]'\"]+ = )?get_ipython\(\)\.run_line_magic\('(?:{_NAMES})',")
+_LINE = re.compile(
+    rf"([\w.,\s\[\]'\"]+ = )?get_ipython\(\)\.run_line_magic\('(?:{_NAMES}|agents)',"
+)
 _MISPLACED = re.compile(rf"\s*get_ipython\(\)\.run_line_magic\('(%(?:{_NAMES}))',")
 
 
