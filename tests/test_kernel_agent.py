@@ -230,6 +230,7 @@ def test_define_and_list(kernel: Kernel) -> None:
     listed = kernel.run("%agents")
 
     assert "poet" in listed.text and "opus" in listed.text and "cell" in listed.text
+    assert ".claude/agents/echo.md" in listed.text and "/.claude" not in listed.text
     assert "&lt;i&gt;verse" in listed.html and "<i>" not in listed.html
 
 

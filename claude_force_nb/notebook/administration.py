@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import getpass
+from pathlib import Path
 from typing import Awaitable, Callable, Dict, List, Sequence
 
 from ..errors import InputError
 from ..settings import MODES
+from .cache_commands import CacheCommands
 from .session import Session
 from .tables import show_table
 
@@ -27,6 +29,7 @@ class Administration:
             "use": self._use,
             "key": self._key,
             "models": self._models,
+            "cache": CacheCommands(session).run,
             "help": self._help,
         }
 
@@ -57,7 +60,12 @@ class Administration:
             show_table(
                 ("agent", "model", "description", "source"),
                 [
-                    (agent.name, agent.model or "default", agent.description, agent.source)
+                    (
+                        agent.name,
+                        agent.model or "default",
+                        agent.description,
+                        _shortened(agent.source, orchestrator.library.project_dir),
+                    )
                     for agent in agents
                 ],
             )
@@ -124,6 +132,16 @@ class Administration:
     async def _help(self, _: Sequence[str]) -> None:
         """Show these words."""
         rows = [
-            (f"%agents {word}", command.__doc__ or "") for word, command in self._commands.items()
+            (f"%agents {word}", (command.__doc__ or "").partition("\n")[0]) for word, command in self._commands.items()
         ]
         show_table(("command", "what it does"), rows)
+
+
+def _shortened(source: str, project: Path) -> str:
+    """A path as a reader of a shared notebook may see it: without the home of its author."""
+    for folder, prefix in ((project, ""), (Path.home(), "~/")):
+        try:
+            return prefix + Path(source).relative_to(folder).as_posix()
+        except ValueError:
+            continue
+    return source
