@@ -143,6 +143,7 @@ class Disk:
                 return None
 
     def _warn(self, error: Exception) -> None:
-        self._notices.once(
-            "disk", f"The cache cannot use {self.root}: {error} Answers are kept in memory only."
-        )
+        why = f"{error.strerror or error}." if isinstance(error, OSError) else str(error)
+        if "memory only" not in why:
+            why += " Answers are kept in memory only."
+        self._notices.once("disk", f"The cache cannot use {self.root}: {why}")

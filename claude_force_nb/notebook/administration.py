@@ -132,7 +132,8 @@ class Administration:
     async def _help(self, _: Sequence[str]) -> None:
         """Show these words."""
         rows = [
-            (f"%agents {word}", (command.__doc__ or "").partition("\n")[0]) for word, command in self._commands.items()
+            (f"%agents {word}", (command.__doc__ or "").partition("\n")[0])
+            for word, command in self._commands.items()
         ]
         show_table(("command", "what it does"), rows)
 

@@ -9,6 +9,7 @@ from .session import Session
 
 _LINE = re.compile(r"\s*%%?agent\s")
 _WORDS = re.compile(r"\s*%agents\s+\S*$")
+_CACHE_WORDS = re.compile(r"\s*%agents\s+cache\s+\S*$")
 _VARIABLE = re.compile(r"\{\{\s*(\w*)$")
 
 
@@ -52,6 +53,8 @@ class Completion:
     def matches(self, before: str) -> Optional[List[str]]:
         """Completions for a cell's text before the cursor; ``None`` if it is not our business."""
         line = before.rpartition("\n")[2]
+        if _CACHE_WORDS.match(line):
+            return _starting(_cache_words(self._session), line)
         if _WORDS.match(line):
             return _starting(_agents_words(), line)
         if _LINE.match(line):
@@ -89,7 +92,13 @@ def _starting(candidates: List[str], line: str) -> List[str]:
 
 
 def _agents_words() -> List[str]:
-    return ["help", "key", "list", "models", "use"]
+    return ["cache", "help", "key", "list", "models", "use"]
+
+
+def _cache_words(session: Session) -> List[str]:
+    from .cache_commands import CacheCommands
+
+    return CacheCommands(session).words
 
 
 def _model_names() -> List[str]:

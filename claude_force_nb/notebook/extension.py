@@ -9,6 +9,7 @@ from IPython.core.magic import MagicsManager
 
 from .completion import Completion
 from .magics import AgentMagics
+from .notices import OneLineWarnings
 from .rewriting import MAGICS, Rewriter
 from .session import Session
 from .workflow_magic import WorkflowMagics, register_displays, unregister_displays
@@ -28,6 +29,7 @@ class Extension:
         self.session = Session(shell)
         self._rewriter = Rewriter()
         self._completion = Completion(shell, self.session)
+        self._warnings = OneLineWarnings()
         self._events = [
             ("pre_run_cell", self._rewriter.before_cell),
             ("post_run_cell", self._rewriter.after_cell),
@@ -47,6 +49,7 @@ class Extension:
         # The cell that loads the extension is running now.
         self._rewriter.executing = True
         self._completion.register()
+        self._warnings.install()
 
     def unload(self) -> None:
         """Take back what :meth:`load` did."""
@@ -54,6 +57,7 @@ class Extension:
         for event, callback in self._events:
             self._shell.events.unregister(event, callback)
         self._completion.unregister()
+        self._warnings.remove()
         unregister_displays(self._shell)
         magics: MagicsManager = self._shell.magics_manager
         for kind, names in _registered().items():
