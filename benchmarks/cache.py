@@ -282,8 +282,11 @@ def _set_figures(size: int, count: int, folder: str) -> Iterable[Figure]:
         addresses.append(address)
         bodies.append(encode_entry(request, address, results[0], created=1.79e9, expires=None))
         store.write(address.key, bodies[-1])
-        raw(count + number)
-        cache.store(request, results[0])
+    for number, address in enumerate(addresses):
+        store.lock_path(address.key)  # makes the folder
+        if number >= count:
+            raw(number)
+            cache.store(prefilled[number - count], results[0])
     calls: Dict[str, Callable[[int], Any]] = {
         "raw": raw,
         "set": encode_and_write,
