@@ -277,7 +277,7 @@ def _set_figures(size: int, count: int, folder: str) -> Iterable[Figure]:
 
     # A cache in use has files in most folders; the first one in each costs a file system extra.
     prefilled = [make_request(number, size) for number in range(count, count + 1_500)]
-    for number, request in enumerate(prefilled):
+    for request in prefilled:
         address = address_of(request)
         addresses.append(address)
         bodies.append(encode_entry(request, address, results[0], created=1.79e9, expires=None))
