@@ -99,10 +99,11 @@ class Session:
             interrupted = await wait.wait()
         finally:
             results = AgentResults(_result(run) for run in runs)
-            await view.finish(results_bundle(results))
+            _consume(tasks)
+            # Bound first: whatever the display does, the answers are there.
             if out is not None:
                 self.shell.user_ns[out] = results[0] if len(results) == 1 else results
-            _consume(tasks)
+            await view.finish(results_bundle(results))
         if interrupted:
             raise Interrupted(", ".join(f"{run.agent_name} {run.state}" for run in runs))
         self._raise_failures(results)
