@@ -55,7 +55,8 @@ class Explanation:
         near = self.nearest.key[:12]
         if self.nearest.key == self.key:
             return f"The same request is stored as {near}, but its time is over."
-        alike = f"Nearest stored request: {near}, {math.floor(100 * self.similarity)} % alike"
+        which = "Nearest other stored request" if self.status == "hit" else "Nearest stored request"
+        alike = f"{which}: {near}, {math.floor(100 * self.similarity)} % alike"
         return f"{alike}; different: {', '.join(self.changed) or 'nothing'}."
 
     def brief(self, max_lines: int = 24, max_chars: int = 160) -> str:

@@ -130,6 +130,9 @@ class CacheCommands:
         _no_more("ls", words[1:])
         cache = self._cache
         entries = await beside_loop(lambda: newest(cache.entries(), limit))
+        if not entries:
+            print("The cache is empty.")
+            return
         show_table(LIST_COLUMNS, [entry_row(entry) for entry in entries])
         more = (await beside_loop(cache.get_stats))["entries"] - len(entries)
         if more > 0:

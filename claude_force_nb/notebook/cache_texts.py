@@ -71,10 +71,8 @@ def stats_rows(stats: Mapping[str, Any]) -> List[Tuple[str, str]]:
 
 def stats_line(stats: Mapping[str, Any]) -> str:
     """The figures that matter most, in one line."""
-    here = (
-        f"{stats['hits']:,} hits, {stats['misses']:,} misses, saved {dollars(stats['saved_usd'])}"
-    )
-    return f"{contents_text(stats)} · in this kernel: {here}"
+    counts = f"hits {stats['hits']:,}, misses {stats['misses']:,}"
+    return f"{contents_text(stats)} · this kernel: {counts}, saved {dollars(stats['saved_usd'])}"
 
 
 def contents_text(stats: Mapping[str, Any]) -> str:
