@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Dict, List, Optional, Tuple
 
 from ..agents import did_you_mean, valid_agent_name
@@ -82,14 +83,14 @@ class Step:
             return
         if not self.for_each.isidentifier():
             raise WorkflowError(f"for_each: {self.for_each!r} is not the name of a variable.")
-        if self.task is None or ITEM not in variables_in(self.task):
+        if self.task is None or ITEM not in names_in(self.task):
             raise WorkflowError(
                 "for_each asks the same thing for every item.",
                 advice="Put {{ item }} into the step's task.",
             )
 
     def _mentioned(self) -> List[str]:
-        names = variables_in(self.task) if self.task is not None else []
+        names = names_in(self.task) if self.task is not None else ()
         found = [step_of(name) for name in names if name.startswith("steps.")]
         return [*found, *(self.condition.steps if self.condition else ())]
 
@@ -97,6 +98,16 @@ class Step:
     def condition(self) -> Optional[Condition]:
         """``when``, read; ``None`` if there is none."""
         return None if self.when is None else Condition(self.when)
+
+
+@lru_cache(maxsize=1024)
+def names_in(template: str) -> Tuple[str, ...]:
+    """The names that *template* inserts; remembered, because each step is read several times.
+
+    Raises:
+        PromptError: A tag is malformed.
+    """
+    return tuple(variables_in(template))
 
 
 def step_of(name: str) -> str:

@@ -12,7 +12,7 @@ from ..records import AgentRequest
 from ..requests import Task, prompt_metadata
 from ..runs import Run
 from ..settings import MODES, one_of, positive
-from .definition import ITEM, TASK, Step, Workflow
+from .definition import ITEM, TASK, Step, Workflow, names_in
 from .expressions import Condition, Scalar, Scope, plain_value
 from .tasks import Outputs, Tasks
 
@@ -213,10 +213,8 @@ def check_names(workflow: Workflow, variables: Mapping[str, Any]) -> None:
 
 
 def _used_names(workflow: Workflow) -> List[str]:
-    from ..prompt import variables_in
-
     templates = [workflow.task, *(step.task for step in workflow.steps)]
-    used = {name for text in templates if text is not None for name in variables_in(text)}
+    used = {name for text in templates if text is not None for name in names_in(text)}
     for step in workflow.steps:
         used.update(step.condition.variables if step.condition else ())
         used.update([step.for_each] if step.for_each else ())

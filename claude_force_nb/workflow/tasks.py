@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any, Dict, List, Mapping, Optional
 
 from ..errors import InputError, WorkflowError
-from ..prompt import RenderedPrompt, render, variables_in
+from ..prompt import RenderedPrompt, render
 from ..requests import Task
-from .definition import ITEM, TASK, Step, Workflow, step_of
+from .definition import ITEM, TASK, Step, Workflow, names_in, step_of
 
 _ANSWERS = "\n\n# Answers of the steps before\n"
 
@@ -64,7 +64,7 @@ class Tasks:
 
     def _from_template(self, step: Step, outputs: Outputs, item: Any) -> Task:
         assert step.task is not None
-        names = variables_in(step.task)
+        names = names_in(step.task)
         if TASK in names and isinstance(self.task, RenderedPrompt) and self.task.has_blocks:
             raise WorkflowError(
                 "{{ task }} has images or documents, which do not fit into another text.",
@@ -125,7 +125,7 @@ def times_inserted(step: Step) -> Dict[str, int]:
     if step.task is None:
         return dict.fromkeys(step.needs, 1)
     found: Dict[str, int] = {}
-    for name in variables_in(step.task):
+    for name in names_in(step.task):
         if name.startswith("steps."):
             found[step_of(name)] = found.get(step_of(name), 0) + 1
     return found
