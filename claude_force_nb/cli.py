@@ -25,7 +25,6 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, Optional, Seque
 
 from .errors import CacheMiss, ClaudeForceError, InputError
 from .notebook import cache_texts as texts
-from .notebook.notices import OneLineWarnings
 from .notebook.progress import LineBar
 from .notebook.rendering import visible
 from .notebook.tables import table_bundle
@@ -301,14 +300,14 @@ def _complain(what: object, code: int) -> int:
 
 @contextlib.contextmanager
 def _one_line_warnings() -> Iterator[None]:
-    lines = OneLineWarnings()
+    from .cache import CacheWarning
+
     with warnings.catch_warnings():
-        warnings.simplefilter("always", UserWarning)
-        lines.install()
-        try:
-            yield
-        finally:
-            lines.remove()
+        warnings.simplefilter("always", CacheWarning)
+        warnings.showwarning = lambda message, *_, **__: print(
+            f"claude-force-nb: warning: {visible(' '.join(str(message).split()))}", file=sys.stderr
+        )
+        yield
 
 
 if __name__ == "__main__":
