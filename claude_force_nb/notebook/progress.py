@@ -35,7 +35,7 @@ async def beside_loop(work: Callable[[], T]) -> T:
     if interrupted:
         if task.done() and not task.cancelled():
             task.exception()  # mark it as seen
-        raise Interrupted("nothing was changed.")
+        raise Interrupted("not waiting for the cache any more.")
     return task.result()
 
 
