@@ -91,11 +91,8 @@ class Tasks:
                 "It has no task, and neither has the workflow.",
                 advice="Give the step a task:, or the whole workflow one.",
             )
-        before = [
-            earlier
-            for earlier in self._workflow.steps
-            if earlier.id in step.needs and outputs.get(earlier.id)
-        ]
+        needed = {name for name in step.needs if outputs.get(name)}
+        before = [earlier for earlier in self._workflow.steps if earlier.id in needed]
         return _joined(self.task, self._answers(before, outputs)) if before else self.task
 
     def _answers(self, steps: List[Step], outputs: Outputs) -> RenderedPrompt:
