@@ -32,7 +32,13 @@ class Ledger:
         self._busy: Dict[str, bool] = {}
         self.events: List[Any] = []
         self.in_flight = self.peak = 0
-        self.hanging = asyncio.Event()
+        self._hanging: Optional[asyncio.Event] = None
+
+    @property
+    def hanging(self) -> asyncio.Event:
+        """Set once a call hangs; made late, because Python 3.8 binds it to a loop at once."""
+        self._hanging = self._hanging or asyncio.Event()
+        return self._hanging
 
     @property
     def prompts(self) -> List[str]:
