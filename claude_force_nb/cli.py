@@ -218,6 +218,12 @@ def _parser() -> argparse.ArgumentParser:
         "3 the cache cannot be used.",
     )
     commands = cache.add_subparsers(metavar="COMMAND", required=True)
+    _add_looking(commands)
+    _add_cleaning(commands)
+    return parser
+
+
+def _add_looking(commands: Any) -> None:
     _add(commands, "stats", _stats)
     verify = _add(commands, "verify", _verify)
     verify.add_argument(
@@ -237,13 +243,15 @@ def _parser() -> argparse.ArgumentParser:
     why = _add(commands, "why", _why)
     _add_key(why)
     why.add_argument("other", nargs="?", metavar="OTHER", help="another key to compare with")
+    _add(commands, "path", _path, needs_files=False)
+
+
+def _add_cleaning(commands: Any) -> None:
     prune = _add(commands, "prune", _prune)
     prune.add_argument("--max-size-mb", type=_positive, metavar="MB", help="also shrink to this")
     clear = _add(commands, "clear", _clear)
     clear.add_argument("--yes", action="store_true", help="do not ask")
     _add(commands, "rotate", _rotate, needs_files=False)
-    _add(commands, "path", _path, needs_files=False)
-    return parser
 
 
 def _add(

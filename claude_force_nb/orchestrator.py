@@ -408,13 +408,18 @@ class AsyncAgentOrchestrator:
         if mode == "replay":
             raise await self._miss(cache, request)
         async with cache.flight(key) as flight:
-            if not flight.leader:
+            if not flight.leader or (mode != "refresh" and await self._landed(cache, key)):
                 entry = await self._recall(cache, request, run, mode)
             if entry is not None:
                 return outcomes.recalled(request, run, entry)
             result = await self._call(request, key, run, policy)
             await self._in_thread(functools.partial(cache.store, request, result))
             return result
+
+    async def _landed(self, cache: ResponseCache, key: str) -> bool:
+        """Whether somebody stored the answer between our lookup and our turn to call."""
+        found = await self._in_thread(functools.partial(cache.peek, key))
+        return found.hit
 
     async def _recall(
         self, cache: ResponseCache, request: AgentRequest, run: Run, mode: str

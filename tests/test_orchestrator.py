@@ -11,7 +11,13 @@ from typing import Any, AsyncIterator
 import pytest
 from messages_server import Behaviour, MessagesServer
 
-from claude_force_nb import AsyncAgentOrchestrator, AsyncAgentResult, ResponseCache
+from claude_force_nb import (
+    AgentRequest,
+    AgentResult,
+    AsyncAgentOrchestrator,
+    AsyncAgentResult,
+    ResponseCache,
+)
 from claude_force_nb.errors import AgentNotFound, CacheMiss, InputError, MissingKey
 from claude_force_nb.orchestrator import RECENT_REQUESTS
 from claude_force_nb.runs import Run
@@ -230,6 +236,26 @@ async def test_expired_answer_is_not_served(
         again = await ours.execute_agent("echo", "hi", run=run)
 
     assert (again.cached, run.cache_status, server.request_count) == (False, "expired", 2)
+
+
+async def test_answer_stored_meanwhile_is_used(
+    server: MessagesServer, project: Path, tmp_path: Path
+) -> None:
+    """An answer that another kernel stores between our lookup and our turn is not paid twice."""
+    folder = tmp_path / "shared"
+
+    class Late(ResponseCache):
+        def lookup(self, request: AgentRequest, *, strict: bool = False) -> Any:
+            found = super().lookup(request, strict=strict)
+            if not found.hit:
+                theirs = AgentResult("echo", True, "theirs", stop_reason="end_turn")
+                ResponseCache(folder).store(request, theirs)
+            return found
+
+    async with AsyncAgentOrchestrator(base_url=server.url, cache=Late(folder)) as ours:
+        result = await ours.execute_agent("echo", "hi")
+
+    assert (result.output, result.cached, server.request_count) == ("theirs", True, 0)
 
 
 async def test_runs_know_their_request(orchestrator: AsyncAgentOrchestrator) -> None:
