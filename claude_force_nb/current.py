@@ -13,10 +13,13 @@ _current: Optional[AsyncAgentOrchestrator] = None
 
 
 def current_orchestrator() -> AsyncAgentOrchestrator:
-    """The orchestrator that the magics and ``cf.run`` share; made when first asked for."""
+    """The orchestrator that the magics and ``cf.run`` share; made when first asked for.
+
+    Its answers do not expire: a notebook that is run again next month shows what it shows today.
+    """
     global _current
     if _current is None:
-        _current = AsyncAgentOrchestrator()
+        _current = AsyncAgentOrchestrator(cache_ttl_hours=None)
     return _current
 
 
