@@ -98,7 +98,7 @@ def result_bundle(result: WorkflowResult) -> Bundle:
         _result_picture(workflow, result) if small else f"{_SCROLL}{table['text/html']}</div>",
         "".join(_alert(step) for step in result.values() if step.state in (FAILED, CANCELLED)),
         "".join(_answer(step, alone=len(last) == 1) for step in last[:MAX_STEPS]),
-        "".join(_folded(step) for step in (others if small else ())),
+        f'<div style="margin:.75em 0">{"".join(map(_folded, others if small else ()))}</div>',
         f'<p style="{_MUTED};margin:.75em 0 0"><small>{escaped(footer(result))}</small></p>',
     ]
     plain = [table["text/plain"], *_plain_answers(last), footer(result)]
