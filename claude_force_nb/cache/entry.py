@@ -9,7 +9,6 @@ import itertools
 import json
 import math
 import operator
-from dataclasses import dataclass
 from typing import Any, Dict, Mapping, Optional, Tuple
 
 from ..canonical import canonical_json
@@ -36,26 +35,50 @@ class WrongSchema(ValueError):
     """A signed body is not an entry as this version writes them."""
 
 
-@dataclass(frozen=True)
 class Entry:
-    """A verified answer from the cache.
+    """A verified answer from the cache; a value, not to be changed.
+
+    Everything but key and text is parsed when it is first asked for: most hits need no more, and
+    many small objects in memory would make every full garbage collection slower.
+
+    Args:
+        key: SHA-256 of the request, the name of the file.
+        body: The signed bytes, exactly as they lie in the file, of which the schema is known to
+            be right.
+        response: The answer's text.
+        document: The body parsed without the request, if that was done already.
 
     Attributes:
-        body: The signed bytes, exactly as they lie in the file.
-        document: The same, parsed, without the request; not to be changed (the other attributes
-            read it).
+        key: See above.
+        body: See above.
+        response: See above.
     """
 
-    body: bytes
-    document: Mapping[str, Any] = dataclasses.field(repr=False, compare=False)
+    __slots__ = ("_document", "body", "key", "response")
+
+    def __init__(
+        self, key: str, body: bytes, response: str, document: Optional[Mapping[str, Any]] = None
+    ) -> None:
+        self.key = key
+        self.body = body
+        self.response = response
+        self._document = document
 
     def __repr__(self) -> str:
         return f"Entry(key={self.key[:12]!r}, agent={self.agent.get('name')!r})"
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Entry) and self.body == other.body
+
+    def __hash__(self) -> int:
+        return hash(self.body)
+
     @property
-    def key(self) -> str:
-        """SHA-256 of the request, the name of the file."""
-        return str(self.document["key"])
+    def document(self) -> Mapping[str, Any]:
+        """The body parsed, without the request."""
+        if self._document is None:
+            self._document = _parse(self.body)
+        return self._document
 
     @property
     def created(self) -> float:
@@ -76,11 +99,6 @@ class Entry:
     def consistent(self) -> bool:
         """Whether the key really is the hash of the stored request."""
         return key_of(self._canonical) == self.key
-
-    @property
-    def response(self) -> str:
-        """The answer's text."""
-        return str(self.document["response"])
 
     @property
     def content(self) -> Tuple[Mapping[str, Any], ...]:
@@ -213,28 +231,33 @@ def encode_entry(
     Raises:
         ValueError: Something has no faithful JSON form (NaN, a lone surrogate …).
     """
-    content = result.metadata.get("content") or []
+    content = list(result.metadata.get("content") or ())
     if content:
         canonical_json(content)  # refuses what JSON would silently change, such as number keys
-    start = _encode({"key": address.key, "created": created, "expires": expires})
-    rest = _encode(
-        {
-            "response": result.output,
-            "content": content,
-            "resolved_model": result.model,
-            "stop_reason": result.stop_reason,
-            "usage": vars(result.usage),
-            "cost_usd": result.cost_usd,
-            "agent": {"name": request.agent_name, "sha256": request.definition_sha256},
-            "provider": result.metadata.get("provider") or request.provider,
-            "sdk": result.metadata.get("sdk") or "",
-            "package": __version__,
-            "sample": request.sample,
-            "request_id": result.request_id,
-        }
-    )
-    parts = (start[:-1].encode("ascii"), _REQUEST_LINE[1:] + address.canonical, rest[1:].encode())
+    head = {"key": address.key, "created": created, "expires": expires}
+    rest = {
+        "response": result.output,
+        "content": content,
+        "resolved_model": result.model,
+        "stop_reason": result.stop_reason,
+        "usage": vars(result.usage),
+        "cost_usd": result.cost_usd,
+        "agent": {"name": request.agent_name, "sha256": request.definition_sha256},
+        "provider": result.metadata.get("provider") or request.provider,
+        "sdk": result.metadata.get("sdk") or "",
+        "package": __version__,
+        "sample": request.sample,
+        "request_id": result.request_id,
+    }
+    _check_kinds({**head, **rest})
+    start, end = _encode(head), _encode(rest)
+    parts = (start[:-1].encode("ascii"), _REQUEST_LINE[1:] + address.canonical, end[1:].encode())
     return b",\n".join(parts)
+
+
+def _check_kinds(document: Mapping[str, Any]) -> None:
+    if tuple(map(type, _required(document))) not in _KINDS:
+        raise WrongSchema("a field is of the wrong type")
 
 
 def _refuse_constant(name: str) -> Any:
@@ -244,23 +267,31 @@ def _refuse_constant(name: str) -> Any:
 _scan = json.JSONDecoder(parse_constant=_refuse_constant).scan_once  # type: ignore[attr-defined]
 
 
-def decode_entry(key: str, body: bytes) -> Entry:
-    """Parse a *body* whose signature has been verified.
+def _parse(body: bytes) -> Dict[str, Any]:
+    """The JSON object *body* without the request's line.
 
-    The request's line is left out: a hit compares its bytes instead, and a long prompt need not
-    be parsed to show an answer.
+    A hit compares the request's bytes instead, and a long prompt need not be parsed to show an
+    answer.
+    """
+    start, end = _request_span(body)
+    text = (body[:start] + body[end:]).decode("utf-8")
+    document, stop = _scan(text, 0)
+    if stop != len(text) or start < 0:
+        raise WrongSchema("the body is not one JSON object with a request")
+    return document  # type: ignore[no-any-return]
+
+
+def decode_entry(key: str, body: bytes) -> Entry:
+    """Parse and check a *body* whose signature has been verified.
 
     Raises:
         WrongSchema: It is not an entry for *key* as this version writes them.
     """
-    start, end = _request_span(body)
     try:
-        text = (body[:start] + body[end:]).decode("utf-8")
-        document, stop = _scan(text, 0)
-        if stop != len(text) or document["key"] != key or start < 0:
+        document = _parse(body)
+        if document["key"] != key:
             raise WrongSchema("the body is not the entry of this key")
-        if tuple(map(type, _required(document))) not in _KINDS:
-            raise WrongSchema("a field is of the wrong type")
+        _check_kinds(document)
+        return Entry(key, body, document["response"], document)
     except (ValueError, StopIteration, RecursionError, LookupError, TypeError) as error:
         raise WrongSchema("the body is not an entry") from error
-    return Entry(body, document)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
-from typing import Any, Dict, Optional
+from typing import Any, Dict, NamedTuple, Optional
 
 from .entry import Entry
 
 STATUSES = ("hit", "miss", "expired", "tampered", "foreign", "torn", "unreadable", "disabled")
 
 
-@dataclass(frozen=True)
-class Lookup:
+class Lookup(NamedTuple):
     """The outcome of a lookup.
 
     Attributes:

@@ -2,35 +2,23 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections import OrderedDict
-from typing import NamedTuple, Optional
+from typing import Optional, Tuple
 
-from .entry import Entry
-from .lookup import Lookup
+# Body, text, file, until when a use needs no note on the file, and when it expires (both in
+# seconds since 1970). A plain tuple of plain values on purpose: the garbage collector stops
+# looking at those, and 10,000 parsed entries would add 20 ms to each of its full runs, which
+# may fall on the event loop.
+Held = Tuple[bytes, str, str, float, float]
 
-_PARSED_OVERHEAD_BYTES = 4096
-
-
-class Remembered(NamedTuple):
-    """An entry in memory.
-
-    Attributes:
-        entry: The verified entry.
-        found: What a lookup of it gives.
-        fresh_until: After this time (seconds since 1970) a use is worth noting on the file.
-        good_until: From this time on it has expired.
-    """
-
-    entry: Entry
-    found: Lookup
-    fresh_until: float
-    good_until: float
+_OVERHEAD_BYTES = 1024
 
 
-def footprint_bytes(entry: Entry) -> int:
-    """About how much memory *entry* holds: its bytes, its strings again, and their containers."""
-    return 2 * len(entry.body) + _PARSED_OVERHEAD_BYTES
+def footprint_bytes(held: Held) -> int:
+    """About how much memory an entry takes: its bytes, its text again, and their containers."""
+    return len(held[0]) + sys.getsizeof(held[1]) + _OVERHEAD_BYTES
 
 
 class MemoryTier:
@@ -44,14 +32,14 @@ class MemoryTier:
     def __init__(self, max_entries: int, max_bytes: float) -> None:
         self.max_entries = max_entries
         self.max_bytes = max_bytes
-        self._entries: OrderedDict[str, Remembered] = OrderedDict()
+        self._entries: OrderedDict[str, Held] = OrderedDict()
         self._bytes = 0
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return len(self._entries)
 
-    def get(self, key: str) -> Optional[Remembered]:
+    def get(self, key: str) -> Optional[Held]:
         """The entry of *key*, which becomes the most recently used."""
         if key not in self._entries:
             return None
@@ -61,13 +49,14 @@ class MemoryTier:
                 self._entries.move_to_end(key)
             return found
 
-    def put(self, remembered: Remembered) -> None:
+    def put(self, key: str, held: Held) -> None:
         """Hold an entry, dropping the least recently used beyond the bounds."""
-        key = remembered.entry.key
+        if not self.max_entries:
+            return
         with self._lock:
             self._drop(key)
-            self._entries[key] = remembered
-            self._bytes += footprint_bytes(remembered.entry)
+            self._entries[key] = held
+            self._bytes += footprint_bytes(held)
             while self._entries and self._over_bounds():
                 self._drop(next(iter(self._entries)))
 
@@ -92,5 +81,5 @@ class MemoryTier:
     def _drop(self, key: str) -> bool:
         found = self._entries.pop(key, None)
         if found is not None:
-            self._bytes -= footprint_bytes(found.entry)
+            self._bytes -= footprint_bytes(found)
         return found is not None

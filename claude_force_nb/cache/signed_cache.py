@@ -6,6 +6,7 @@ exception, apart from strict mode, which asks for one.
 
 from __future__ import annotations
 
+import math
 import os
 import time
 import weakref
@@ -14,11 +15,11 @@ from typing import Callable, Iterable, Optional
 
 from ..errors import CacheTampered, ClaudeForceError, InputError
 from ..records import AgentRequest, AgentResult
-from .entry import Entry, decode_entry, encode_entry, is_cacheable
+from .entry import Entry, encode_entry, is_cacheable
 from .flight import Flight, Flights
 from .keys import Address, address_of, is_key
 from .lookup import Counters, Lookup
-from .memory import MemoryTier, Remembered
+from .memory import Held, MemoryTier
 from .notices import Notices
 from .opening import Disk
 from .signing import file_size
@@ -123,17 +124,18 @@ class SignedCache:
         address = self._address(request)
         if address is None:
             return None
+        now = self._clock()
         held = self._memory.get(address.key)
-        if held is None or self._clock() >= min(held.fresh_until, held.good_until):
+        if held is None or now >= held[3]:
             return None
-        if not held.entry.answers(address.canonical):
-            return None
-        self._counters.looked_up("hit", held.entry)
-        return held.found
+        found = _served(address.key, held, address.canonical, now)
+        if found is not None:
+            self._counters.looked_up("hit", found.entry)
+        return found
 
     def peek(self, key: str) -> Lookup:
         """What lies under *key*, without counting it as a lookup."""
-        return self._find(key, None) if is_key(key) else Lookup("miss", reason="no key")
+        return self._find(key, None)
 
     def store(
         self, request: AgentRequest, result: AgentResult, *, keep_truncated: bool = False
@@ -157,8 +159,9 @@ class SignedCache:
         except (ValueError, TypeError) as error:
             self._notices.once("unstorable", f"An answer cannot be cached: {error}.")
             return False
-        if self._memory.max_entries:
-            self._remember(decode_entry(address.key, body), path, now)
+        good_until = math.inf if expires is None else expires
+        fresh_until = now + self.touch_after_s
+        self._memory.put(address.key, (body, result.output, path, fresh_until, good_until))
         return bool(path or self._memory.max_entries)
 
     def flight(self, key: str) -> Flight:
@@ -187,14 +190,16 @@ class SignedCache:
     def _find(self, key: str, canonical: Optional[bytes]) -> Lookup:
         now = self._clock()
         held = self._memory.get(key)
-        if (
-            held is not None
-            and now < held.good_until
-            and (canonical is None or held.entry.answers(canonical))
-        ):
-            if now >= held.fresh_until:
-                self._note_use(held, now)
-            return held.found
+        found = None if held is None else _served(key, held, canonical, now)
+        if found is None:
+            return self._find_on_disk(key, canonical, now)
+        if held is not None and now >= held[3]:
+            self._note_use(key, held, now)
+        return found
+
+    def _find_on_disk(self, key: str, canonical: Optional[bytes], now: float) -> Lookup:
+        if not is_key(key):
+            return Lookup("miss", reason="no key")
         store = self._disk.readable()
         if store is None:
             return Lookup("miss", None, key, "no disk")
@@ -212,14 +217,17 @@ class SignedCache:
         key = entry.key
         if canonical is not None and not entry.answers(canonical):
             return Lookup("unreadable", None, key, "another_request", reading.path)
-        if now >= entry.good_until(self._ttl_s):
+        good_until = entry.good_until(self._ttl_s)
+        if now >= good_until:
             return Lookup("expired", entry, key, "", reading.path)
         if entry.created > now + CLOCK_TOLERANCE_S:
             self._notices.once("clock", "A cache entry comes from the future: check the clock.")
-        self._note_hit(store, reading, entry, now)
+        self._note_hit(store, reading, entry, now, good_until)
         return Lookup("hit", entry, key, "", reading.path)
 
-    def _note_hit(self, store: EntryStore, reading: Reading, entry: Entry, now: float) -> None:
+    def _note_hit(
+        self, store: EntryStore, reading: Reading, entry: Entry, now: float, good_until: float
+    ) -> None:
         used = reading.mtime
         # A write for every hit would double its cost; eviction needs no finer order than this.
         if now >= used + self.touch_after_s:
@@ -227,8 +235,8 @@ class SignedCache:
             used = now
         if reading.outdated:
             self._write(entry.key, entry.body)
-        if self._memory.max_entries:
-            self._remember(entry, reading.path, used)
+        held = (entry.body, entry.response, reading.path, used + self.touch_after_s, good_until)
+        self._memory.put(entry.key, held)
 
     def _missed(self, store: EntryStore, key: str, reading: Reading) -> Lookup:
         """Say what is wrong with a file that cannot be served, and put a bad one aside."""
@@ -253,11 +261,12 @@ class SignedCache:
             )
         return Lookup(status, None, key, reading.reason, path)
 
-    def _note_use(self, held: Remembered, now: float) -> None:
-        store = self._disk.readable() if held.found.path else None
+    def _note_use(self, key: str, held: Held, now: float) -> None:
+        body, text, path, _, good_until = held
+        store = self._disk.readable() if path else None
         if store is not None:
-            store.touch(held.found.path)
-        self._memory.put(held._replace(fresh_until=now + self.touch_after_s))
+            store.touch(path)
+        self._memory.put(key, (body, text, path, now + self.touch_after_s, good_until))
 
     def _write(self, key: str, body: bytes) -> str:
         """Write an entry to disk; its file, or empty if that failed.
@@ -277,11 +286,6 @@ class SignedCache:
         self._counters.evicted(self._disk.wrote(key, file_size(body)))
         return path
 
-    def _remember(self, entry: Entry, path: str, used: float) -> None:
-        found = Lookup("hit", entry, entry.key, "memory", path)
-        fresh_until, good_until = used + self.touch_after_s, entry.good_until(self._ttl_s)
-        self._memory.put(Remembered(entry, found, fresh_until, good_until))
-
     def _lock_path(self, key: str) -> Optional[str]:
         store = self._disk.writable()
         return store.lock_path(key) if store is not None else None
@@ -292,6 +296,17 @@ class SignedCache:
         self._notices.after_fork()
         self._counters.after_fork()
         self._flights.after_fork()
+
+
+def _served(key: str, held: Held, canonical: Optional[bytes], now: float) -> Optional[Lookup]:
+    """The hit that *held* is, or ``None`` if it expired or answers another request."""
+    body, text, path, _, good_until = held
+    if now >= good_until:
+        return None
+    entry = Entry(key, body, text)
+    if canonical is not None and not entry.answers(canonical):
+        return None
+    return Lookup("hit", entry, key, "memory", path)
 
 
 _living: weakref.WeakSet[SignedCache] = weakref.WeakSet()

@@ -119,7 +119,7 @@ def test_memory_keeps_to_its_bytes(tmp_path: Path) -> None:
     for number in range(50):
         cache.store(make_request(str(number)), make_result("x" * 50_000))
 
-    held = [found.entry for found in cache._memory._entries.values()]
+    held = list(cache._memory._entries.values())
     assert 5 < len(held) < 12
     assert sum(map(footprint_bytes, held)) <= 2**20
 
