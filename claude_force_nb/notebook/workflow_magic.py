@@ -101,7 +101,7 @@ class WorkflowMagics(Magics):
     @line_magic
     def workflows(self, line: str) -> Any:
         """List the workflows of ``claude.json`` with their graphs."""
-        from ..workflow.parsing import named_workflow
+        from ..workflow.naming import named_workflow
 
         library = self.session.orchestrator.library
         known = set(library.names())

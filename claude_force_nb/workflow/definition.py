@@ -11,8 +11,9 @@ from ..agents import did_you_mean, valid_agent_name
 from ..errors import InputError, WorkflowError
 from ..prompt import variables_in
 from ..settings import positive, whole
-from . import graph
 from .expressions import Condition
+from .graph import arrow_text, cycle, dependants
+from .parsing import Fields, read_arrows, read_yaml, staged
 
 MAX_STEPS = 1_000
 MAX_RETRIES = 20
@@ -152,7 +153,7 @@ class Workflow:
         if len(self.steps) > MAX_STEPS:
             raise WorkflowError(f"The workflow has more than {MAX_STEPS:,} steps.")
         self._check_ids()
-        path = graph.cycle(self.needs)
+        path = cycle(self.needs)
         if path:
             raise WorkflowError(f"The steps wait for each other: {' -> '.join(path)}.")
 
@@ -186,9 +187,9 @@ class Workflow:
             WorkflowError: It is no workflow.
             YamlError: It is no YAML, with line, column and the line.
         """
-        from .parsing import from_yaml
-
-        return from_yaml(text, source=source, first_line=first_line)
+        document = read_yaml(text, source, first_line)
+        steps = tuple(_step_at(where, fields) for where, fields in document.steps)
+        return cls(steps, task=document.task, name=document.name)
 
     @classmethod
     def from_arrows(cls, text: str, name: str = "") -> Workflow:
@@ -199,9 +200,7 @@ class Workflow:
         Raises:
             WorkflowError: It is no such line.
         """
-        from .parsing import from_arrows
-
-        return from_arrows(text, name)
+        return cls(tuple(Step(**fields) for fields in read_arrows(text)), name=name)
 
     @classmethod
     def chain(cls, *agents: str, name: str = "") -> Workflow:
@@ -210,9 +209,8 @@ class Workflow:
         Raises:
             WorkflowError: There is no agent, or one is no name.
         """
-        from .parsing import staged
-
-        return staged([[agent] for agent in agents], name)
+        steps = tuple(Step(**fields) for fields in staged([[agent] for agent in agents]))
+        return cls(steps, name=name)
 
     @property
     def needs(self) -> Dict[str, Tuple[str, ...]]:
@@ -222,13 +220,13 @@ class Workflow:
     @property
     def sinks(self) -> List[str]:
         """The steps that no other step needs; their answers are the workflow's."""
-        later = graph.dependants(self.needs)
+        later = dependants(self.needs)
         return [step.id for step in self.steps if not later[step.id]]
 
     @property
     def arrows(self) -> str:
         """The graph in one line of text."""
-        return graph.arrow_text(self.needs)
+        return arrow_text(self.needs)
 
     def __getitem__(self, step_id: str) -> Step:
         """The step with this id.
@@ -249,6 +247,13 @@ class Workflow:
         ]
         named = {"name": self.name, "task": self.task}
         return {**{key: value for key, value in named.items() if value}, "steps": steps}
+
+
+def _step_at(where: str, fields: Fields) -> Step:
+    try:
+        return Step(**fields)
+    except InputError as error:
+        raise type(error)(f"{where}: {error.what}", advice=error.advice) from error
 
 
 def _as_json(value: Any) -> Any:

@@ -18,8 +18,8 @@ from ..outcomes import describe
 from ..records import AgentResult
 from ..requests import prompt_metadata
 from ..runs import CANCELLED, FAILED, SKIPPED, Run
-from . import graph
 from .definition import Step
+from .graph import dependants
 from .plan import Plan, Prepared
 from .results import StepResult, WorkflowResult, step_result, without_runs, workflow_result
 
@@ -38,7 +38,7 @@ class Execution:
         self._plan = plan
         needs = plan.workflow.needs
         self._steps = {step.id: step for step in plan.workflow.steps}
-        self._later = graph.dependants(needs)
+        self._later = dependants(needs)
         self._missing = {name: len(needed) for name, needed in needs.items()}
         self._outcomes: Dict[str, StepResult] = {}
         self._outputs: Dict[str, str] = {}

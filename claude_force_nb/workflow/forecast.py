@@ -15,8 +15,8 @@ from ..prompt import RenderedPrompt
 from ..records import AgentRequest
 from ..requests import Task
 from ..values import estimate_tokens
-from . import graph
 from .definition import Step, Workflow
+from .graph import ordered
 from .plan import Plan, Prepared
 from .results import BETWEEN_ITEMS
 from .tasks import times_inserted
@@ -101,7 +101,7 @@ class _Forecaster:
 
     def run(self) -> Forecast:
         workflow = self._plan.workflow
-        for name in graph.ordered(workflow.needs):
+        for name in ordered(workflow.needs):
             self._found[name] = self._step(workflow[name])
         steps = {step.id: self._found[step.id] for step in workflow.steps}
         return Forecast(workflow, steps, offline=self._provider() == "offline")

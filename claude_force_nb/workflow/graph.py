@@ -86,17 +86,16 @@ def arrow_text(needs: Needs) -> str:
     stands behind what it needs: ``a -> b; a -> c; b, c -> d``.
     """
     edges, rows = reduced(needs), stages(needs)
-    if all(
-        set(edges[name]) == set(rows[level - 1])
-        for level, row in enumerate(rows)
-        if level
-        for name in row
-    ):
+    if all(set(edges[name]) == set(row) for row, later in zip(rows, rows[1:]) for name in later):
         return " -> ".join(", ".join(row) for row in rows)
-    alone = set(needs).difference(edge for found in edges.values() for edge in found)
-    parts = [
-        f"{', '.join(found)} -> {name}" if found else name
-        for name, found in edges.items()
-        if found or name in alone
-    ]
-    return "; ".join(parts)
+    return "; ".join(
+        _with_needs(name, edges) for name in needs if edges[name] or _alone(name, edges)
+    )
+
+
+def _with_needs(name: str, edges: Needs) -> str:
+    return f"{', '.join(edges[name])} -> {name}" if edges[name] else name
+
+
+def _alone(name: str, edges: Needs) -> bool:
+    return not any(name in needed for needed in edges.values())

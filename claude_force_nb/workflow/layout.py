@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Dict, List, Mapping, Sequence, Tuple
 
-from . import graph
+from .graph import reduced, stages
 
 SWEEPS = 8
 
@@ -41,8 +41,8 @@ def layout(needs: Mapping[str, Sequence[str]]) -> Layout:
 
     Arrows that follow from others are left out.
     """
-    edges = graph.reduced(needs)
-    columns: List[List[str]] = graph.stages(needs)
+    edges = reduced(needs)
+    columns: List[List[str]] = stages(needs)
     level = {name: number for number, column in enumerate(columns) for name in column}
     paths = {
         (earlier, later): _with_bends(earlier, later, level, columns)

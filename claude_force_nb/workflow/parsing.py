@@ -1,50 +1,65 @@
-"""Ways to write a workflow, all of which give the same value."""
+"""Reading arrows and YAML: from text to the fields of steps."""
 
 from __future__ import annotations
 
-import dataclasses
 import re
-from typing import Any, Iterable, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
-from ..agents import AgentLibrary, did_you_mean, valid_agent_name
-from ..errors import InputError, WorkflowError
+from ..agents import did_you_mean, valid_agent_name
+from ..errors import WorkflowError
 from ..yaml_text import YamlError, load_yaml
-from .definition import Step, Workflow
 
 ARROWS_FORM = "Write agents with commas for at once and arrows for then: a, b -> c."
 YAML_FORM = "Write steps: and below it, for each step, - id: NAME, agent: NAME, task: TEXT."
+ARROW = re.compile(r"->|→")
 
-_ARROW = re.compile(r"->|→")
-_FIELDS = tuple(field.name for field in dataclasses.fields(Step))
+_TEXTS = ("id", "agent", "task", "model", "when", "for_each")
+_FIELDS = (*_TEXTS, "needs", "max_tokens", "retries", "timeout_s")
 _DEFAULTS = ("agent", "model", "max_tokens", "retries", "timeout_s")
 _TOP = ("name", "task", "defaults", "steps")
 
+Fields = Dict[str, Any]
 
-def from_arrows(text: str, name: str = "") -> Workflow:
+
+class Document(NamedTuple):
+    """A workflow as its YAML says it.
+
+    Attributes:
+        name: What it is called, perhaps empty.
+        task: The task of steps that have none.
+        steps: For each step where it stands, and its fields.
+    """
+
+    name: str
+    task: Optional[str]
+    steps: List[Tuple[str, Fields]]
+
+
+def read_arrows(text: str) -> List[Fields]:
     """Read ``a, b -> c``.
 
     Raises:
         WorkflowError: An agent is missing between arrows or commas, or is no name.
     """
-    return staged([stage.split(",") for stage in _ARROW.split(text)], name)
+    return staged([stage.split(",") for stage in ARROW.split(text)])
 
 
-def staged(stages: Sequence[Sequence[Any]], name: str = "") -> Workflow:
-    """Make a workflow of stages of agents; each step needs every step of the stages before.
+def staged(stages: Sequence[Sequence[Any]]) -> List[Fields]:
+    """The steps of stages of agents; each needs every step of the stages before.
 
     A step is called like its agent; a second one of the same agent is ``AGENT-2``.
 
     Raises:
-        WorkflowError: There is no agent, or one is no name.
+        WorkflowError: One is no name of an agent.
     """
-    steps: List[Step] = []
+    ids: List[str] = []
+    steps: List[Fields] = []
     for stage in stages:
-        before = tuple(step.id for step in steps)
-        for agent in stage:
-            agent = _agent_name(agent)
-            taken = {step.id for step in steps}
-            steps.append(Step(_free_id(agent, taken), agent, needs=before))
-    return Workflow(tuple(steps), name=name)
+        before = tuple(ids)
+        for agent in map(_agent_name, stage):
+            ids.append(_free_id(agent, ids))
+            steps.append({"id": ids[-1], "agent": agent, "needs": before})
+    return steps
 
 
 def _agent_name(text: Any) -> str:
@@ -63,37 +78,13 @@ def _free_id(agent: str, taken: Iterable[str]) -> str:
     return step_id
 
 
-def find_workflow(text: str, library: AgentLibrary) -> Workflow:
-    """The workflow that *text* means: a name in ``claude.json``, arrows, or a single agent.
+def read_yaml(text: str, source: str, first_line: int) -> Document:
+    """Read a workflow's YAML.
 
-    Raises:
-        WorkflowError: It is none of these; the message says what may be meant.
-    """
-    named = library.workflows()
-    if text.strip() in named:
-        return named_workflow(text.strip(), named[text.strip()])
-    if "," in text or _ARROW.search(text) or text.strip() in library.names():
-        return from_arrows(text)
-    raise WorkflowError(
-        f"There is no workflow and no agent {text.strip()!r}.",
-        advice=did_you_mean(text.strip(), {*named, *library.names()}) or ARROWS_FORM,
-    )
-
-
-def named_workflow(name: str, agents: Sequence[Any]) -> Workflow:
-    """A workflow of ``claude.json``: its agents one after the other.
-
-    Raises:
-        WorkflowError: An entry is no agent's name; the message names the workflow.
-    """
-    try:
-        return staged([[agent] for agent in agents], name)
-    except WorkflowError as error:
-        raise WorkflowError(f"Workflow {name}: {error.what}", advice=error.advice) from error
-
-
-def from_yaml(text: str, *, source: str = "the workflow", first_line: int = 1) -> Workflow:
-    """Read a workflow from YAML; see :meth:`Workflow.from_yaml`.
+    Args:
+        text: The YAML.
+        source: What it is, for messages.
+        first_line: Number of its first line in *source*.
 
     Raises:
         WorkflowError: It is no workflow.
@@ -107,15 +98,10 @@ def from_yaml(text: str, *, source: str = "the workflow", first_line: int = 1) -
     if not isinstance(defaults, dict):
         raise WorkflowError(f"{source}: defaults must be fields with values.")
     _check_keys(defaults, _DEFAULTS, f"{source}, defaults")
-    steps = [
-        _step(fields, defaults, f"{source}, step {number}")
-        for number, fields in enumerate(document["steps"], 1)
-    ]
-    return Workflow(
-        tuple(steps),
-        task=_text(document, "task", source),
-        name=_text(document, "name", source) or "",
-    )
+    places = [f"{source}, step {number}" for number in range(1, len(document["steps"]) + 1)]
+    steps = [(where, _step(one, defaults, where)) for where, one in zip(places, document["steps"])]
+    name, task = _text(document, "name", source), _text(document, "task", source)
+    return Document(name or "", task, steps)
 
 
 def _loaded(text: str, source: str, first_line: int) -> Any:
@@ -128,35 +114,17 @@ def _loaded(text: str, source: str, first_line: int) -> Any:
         raise
 
 
-def _step(fields: Any, defaults: Mapping[str, Any], where: str) -> Step:
+def _step(fields: Any, defaults: Mapping[str, Any], where: str) -> Fields:
     if not isinstance(fields, dict):
         raise WorkflowError(f"{where}: {fields!r} is no step.", advice=YAML_FORM)
     _check_keys(fields, _FIELDS, where)
     given = {**defaults, **{name: value for name, value in fields.items() if value is not None}}
-    try:
-        return _made_step(given, where)
-    except InputError as error:
-        if error.what.startswith(where):
-            raise
-        raise type(error)(f"{where}: {error.what}", advice=error.advice) from error
-
-
-def _made_step(given: Mapping[str, Any], where: str) -> Step:
-    agent = _text(given, "agent", where)
-    if agent is None:
-        raise WorkflowError("The step has no agent.", advice=YAML_FORM)
-    return Step(
-        id=_text(given, "id", where) or agent,
-        agent=agent,
-        task=_text(given, "task", where),
-        needs=_names(given.get("needs")),
-        model=_text(given, "model", where),
-        max_tokens=given.get("max_tokens"),
-        when=_text(given, "when", where),
-        retries=given.get("retries"),
-        for_each=_text(given, "for_each", where),
-        timeout_s=_seconds(given.get("timeout_s")),
-    )
+    if "agent" not in given:
+        raise WorkflowError(f"{where}: The step has no agent.", advice=YAML_FORM)
+    texts = {name: _text(given, name, where) for name in _TEXTS if name in given}
+    texts.setdefault("id", texts["agent"])
+    needs = _names(given.pop("needs", None), where)
+    return {**given, **texts, "needs": needs, "timeout_s": _seconds(given.get("timeout_s"))}
 
 
 def _check_keys(fields: Mapping[str, Any], known: Tuple[str, ...], where: str) -> None:
@@ -175,10 +143,10 @@ def _text(fields: Mapping[str, Any], name: str, where: str) -> Optional[str]:
     return str(value)
 
 
-def _names(value: Any) -> Tuple[str, ...]:
+def _names(value: Any, where: str) -> Tuple[str, ...]:
     found = [value] if isinstance(value, (str, int)) else value or []
     if not isinstance(found, list) or any(isinstance(name, (dict, list)) for name in found):
-        raise WorkflowError("needs must be a list of step ids.")
+        raise WorkflowError(f"{where}: needs must be a list of step ids.")
     return tuple(str(name) for name in found)
 
 

@@ -66,30 +66,36 @@ def without_runs(
 
 
 def _of_many(step: Step, runs: Tuple[AgentResult, ...]) -> StepResult:
-    errors = [
-        f"item {number}: {line}"
-        for number, run in enumerate(runs)
-        for line in (() if run.success else run.errors or ())
-    ]
+    errors = [line for number, run in enumerate(runs) for line in _item_errors(number, run)]
     bad = sum(not run.success for run in runs)
-    reason = f"{bad} of {len(runs)} items: {errors[0]}" if errors else ""
     return StepResult(
+        **_together(runs),
         agent_name=step.agent,
         success=not bad,
         output=BETWEEN_ITEMS.join(run.output for run in runs if run.output),
-        metadata=_shared_metadata(runs),
         errors=errors or None,
-        usage=_usage(runs),
-        cost_usd=_cost(runs),
-        model=_shared(run.model for run in runs),
-        cached=bool(runs) and all(run.cached for run in runs),
         elapsed_s=max((run.elapsed_s for run in runs), default=0.0),
         state=_state(runs),
-        error=next((run.error for run in runs if run.error), None),
         step=step.id,
-        reason=reason,
+        reason=f"{bad} of {len(runs)} items: {errors[0]}" if errors else "",
         runs=runs,
     )
+
+
+def _item_errors(number: int, run: AgentResult) -> List[str]:
+    return [] if run.success else [f"item {number}: {line}" for line in run.errors or ()]
+
+
+def _together(runs: Sequence[AgentResult]) -> Dict[str, Any]:
+    """The fields of an :class:`AgentResult` that are sums of others' or shared by them."""
+    return {
+        "metadata": _shared_metadata(runs),
+        "usage": _usage(runs),
+        "cost_usd": _cost(runs),
+        "model": _shared(run.model for run in runs),
+        "cached": bool(runs) and all(run.cached for run in runs),
+        "error": next((run.error for run in runs if run.error), None),
+    }
 
 
 @dataclass(frozen=True, repr=False)
@@ -196,19 +202,16 @@ def workflow_result(
     """Combine the outcomes of all steps."""
     runs = [run for step in steps.values() for run in step.runs]
     bad = [step for step in steps.values() if step.state in (FAILED, CANCELLED)]
+    fields = _together(runs)
+    fields["error"] = fields["error"] or next((step.error for step in bad if step.error), None)
     return WorkflowResult(
+        **fields,
         agent_name=workflow.name or workflow.arrows,
         success=not bad,
         output=_last_words([steps[name] for name in workflow.sinks]),
-        metadata=_shared_metadata(runs),
         errors=[f"{step.step}: {step.reason}" for step in bad] or None,
-        usage=_usage(runs),
-        cost_usd=_cost(runs),
-        model=_shared(run.model for run in runs),
-        cached=bool(runs) and all(run.cached for run in runs),
         elapsed_s=elapsed_s,
         state=_state(list(steps.values())),
-        error=next((step.error for step in bad if step.error), None),
         workflow=workflow,
         steps=steps,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping, Optional
+from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 from ..errors import InputError, WorkflowError
 from ..prompt import RenderedPrompt, render
@@ -65,25 +65,23 @@ class Tasks:
     def _from_template(self, step: Step, outputs: Outputs, item: Any) -> Task:
         assert step.task is not None
         names = names_in(step.task)
+        self._check_task_fits(names)
+        each = {} if step.for_each is None else {ITEM: item}
+        steps = [name for name in names if name.startswith("steps.")]
+        return render(
+            step.task,
+            {**self._variables, **each},
+            allow_secrets=self._allow_secrets,
+            # A step that was skipped has no answer: nothing is inserted for it.
+            namespaces={"steps": {n.partition(".")[2]: outputs.get(step_of(n), "") for n in steps}},
+        )
+
+    def _check_task_fits(self, names: Sequence[str]) -> None:
         if TASK in names and isinstance(self.task, RenderedPrompt) and self.task.has_blocks:
             raise WorkflowError(
                 "{{ task }} has images or documents, which do not fit into another text.",
                 advice="Leave the step's task out: it gets the whole of it then.",
             )
-        variables = self._variables
-        if step.for_each is not None:
-            variables = {**variables, ITEM: item}
-        answers = {
-            name.partition(".")[2]: outputs.get(step_of(name), "")
-            for name in names
-            if name.startswith("steps.")
-        }
-        return render(
-            step.task,
-            variables,
-            allow_secrets=self._allow_secrets,
-            namespaces={"steps": answers},
-        )
 
     def _whole(self, step: Step, outputs: Outputs) -> Task:
         if self.task is None:
