@@ -29,19 +29,40 @@ def transformed(rewriter: Rewriter, cell: str) -> str:
     [
         (
             "%%agent a -o x\nSay hi\n",
-            "await get_ipython().run_cell_magic('agent', 'a -o x', 'Say hi\\n')\n",
+            "(await get_ipython().run_cell_magic('agent', 'a -o x', 'Say hi\\n')) and None\n",
         ),
-        ("%agent a Say hi", "await get_ipython().run_line_magic('agent', 'a Say hi')\n"),
-        ("%agents cache verify", "await get_ipython().run_line_magic('agents', 'cache verify')\n"),
-        ("x = %agent a Say hi", "x = await get_ipython().run_line_magic('agent', 'a Say hi')\n"),
+        (
+            "%agent a Say hi",
+            "(await get_ipython().run_line_magic('agent', 'a Say hi')) and None\n",
+        ),
+        (
+            "%agents cache verify",
+            "(await get_ipython().run_line_magic('agents', 'cache verify')) and None\n",
+        ),
+        (
+            "x = %agent a Say hi",
+            "x = (await get_ipython().run_line_magic('agent', 'a Say hi'))\n",
+        ),
+        (
+            "a, b[0] = %agent a é {x}",
+            "a, b[0] = (await get_ipython().run_line_magic('agent', 'a é {x}'))\n",
+        ),
+        (
+            "for x in y:\n    %agent a Hi\n",
+            "for x in y:\n    (await get_ipython().run_line_magic('agent', 'a Hi')) and None\n",
+        ),
+        (
+            "async def f():\n    z = %agent a Hi\n",
+            "async def f():\n    z = (await get_ipython().run_line_magic('agent', 'a Hi'))\n",
+        ),
         (
             "%%workflow a -> b\nSay hi\n",
-            "await get_ipython().run_cell_magic('workflow', 'a -> b', 'Say hi\\n')\n",
+            "(await get_ipython().run_cell_magic('workflow', 'a -> b', 'Say hi\\n')) and None\n",
         ),
     ],
 )
-def test_top_level_calls_are_awaited(rewriter: Rewriter, cell: str, code: str) -> None:
-    """A cell or line that calls a magic at top level waits for it on the kernel's loop."""
+def test_calls_are_awaited(rewriter: Rewriter, cell: str, code: str) -> None:
+    """A call waits on the kernel's loop, at top level, in blocks and in coroutines."""
     assert transformed(rewriter, cell) == code
 
 
@@ -50,7 +71,7 @@ def test_each_line_is_awaited(rewriter: Rewriter) -> None:
     code = transformed(rewriter, "a = 1\n%agent a One\nb = %agent a Two\nprint(a)\n")
 
     assert code.count("await ") == 2
-    assert code.startswith("a = 1\nawait ")
+    assert code.startswith("a = 1\n(await ")
     assert code.endswith("print(a)\n")
 
 
@@ -62,13 +83,14 @@ def test_each_line_is_awaited(rewriter: Rewriter) -> None:
         "%%capture out\n%%agent a\nSay hi\n",
         "get_ipython().run_cell_magic('time', '', 'x')\n",
         "x = 1  # get_ipython().run_cell_magic('agent', '', '')\n",
-        "for name in names:\n    %agent a Say hi\n",
+        "text = \"\"\"\nget_ipython().run_line_magic('agent', 'a')\n\"\"\"\n",
+        "async def f():\n    def g():\n        %agent a Say hi\n",
         "def ask():\n    %agent a Say hi\n",
         "print('%agent a')\n",
     ],
 )
 def test_other_calls_are_left_alone(rewriter: Rewriter, cell: str) -> None:
-    """Other magics, and ours in blocks, functions and other magics, stay as they are."""
+    """Other magics, and ours in functions, strings and other magics, stay as they are."""
     assert transformed(rewriter, cell) == TransformerManager().transform_cell(cell)
 
 
@@ -79,8 +101,8 @@ def test_running_cell_rewrites_nothing(rewriter: Rewriter) -> None:
     rewriter.after_cell()
     outside = transformed(rewriter, "%%agent a\nSay hi\n")
 
-    assert not inside.startswith("await")
-    assert outside.startswith("await")
+    assert not inside.startswith("(await")
+    assert outside.startswith("(await")
 
 
 @pytest.mark.parametrize(
@@ -114,5 +136,5 @@ def test_rewritten_code_compiles(rewriter: Rewriter, cell: str) -> None:
     code = transformed(rewriter, cell)
     flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
 
-    assert code.startswith("await ")
+    assert code.startswith("(await ")
     assert compile(code, "cell", "exec", flags=flags) is not None
