@@ -59,6 +59,10 @@ class Kernel:
     Args:
         environ: Added to the environment; the home directory should be a fresh one.
         cwd: Folder the kernel works in.
+
+    Attributes:
+        seen: Messages to every front end that :meth:`collect` has not looked at yet.
+        widgets: The state of every widget that a front end would have by now, by comm id.
     """
 
     def __init__(self, cwd: Path, environ: Optional[Mapping[str, str]] = None) -> None:
@@ -67,6 +71,8 @@ class Kernel:
         self._cwd = cwd
         self._environ = {**os.environ, **(environ or {})}
         self._displays: Dict[str, Dict[str, Any]] = {}
+        self.seen: List[Dict[str, Any]] = []
+        self.widgets: Dict[str, Dict[str, Any]] = {}
 
     def __enter__(self) -> Kernel:
         self._manager.start_kernel(cwd=str(self._cwd), env=self._environ)
@@ -91,12 +97,12 @@ class Kernel:
             assert cell.status == "ok", (line, cell.error, cell.stderr)
 
     def run(self, code: str, timeout_s: float = TIMEOUT_S) -> Cell:
-        """Run a cell and wait for its end."""
-        return self.collect(self.submit(code), timeout_s)
+        """Run a cell as a program does, which answers no questions, and wait for its end."""
+        return self.collect(self.submit(code, watched=False), timeout_s)
 
-    def submit(self, code: str) -> str:
-        """Send a cell; return its message id."""
-        return str(self.client.execute(code, allow_stdin=False))
+    def submit(self, code: str, watched: bool = True) -> str:
+        """Send a cell as a front end does, before somebody who watches; return its message id."""
+        return str(self.client.execute(code, allow_stdin=watched))
 
     def interrupt(self) -> None:
         """Press the Stop button."""
@@ -112,25 +118,44 @@ class Kernel:
         """Wait until a widget of the running cell shows *text*; return when (monotonic)."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
-            message = self.client.get_iopub_msg(timeout=timeout_s)
+            message = self.next_message(timeout_s)
             if message["msg_type"] in ("comm_open", "comm_msg") and text in _widget_value(message):
                 return time.monotonic()
         raise AssertionError(f"no widget showed {text!r}")
+
+    def next_message(self, timeout_s: float = TIMEOUT_S) -> Dict[str, Any]:
+        """Wait for the next message that every front end gets; :meth:`collect` sees it too.
+
+        Raises:
+            queue.Empty: None came.
+        """
+        message: Dict[str, Any] = self.client.get_iopub_msg(timeout=timeout_s)
+        kind, content = message["msg_type"], message["content"]
+        if kind == "comm_open":
+            self.widgets[content["comm_id"]] = {}
+        if kind == "comm_close":
+            self.widgets.pop(content["comm_id"], None)
+        elif kind in ("comm_open", "comm_msg") and content["comm_id"] in self.widgets:
+            self.widgets[content["comm_id"]].update(content["data"].get("state") or {})
+        self.seen.append(message)
+        return message
+
+    def press(self, tooltip: str) -> None:
+        """Press the newest button that is known and has this tooltip, as a front end would."""
+        found = [i for i, state in self.widgets.items() if state.get("tooltip") == tooltip]
+        data = {"method": "custom", "content": {"event": "click"}}
+        content = {"comm_id": found[-1], "data": data}
+        self.client.shell_channel.send(self.client.session.msg("comm_msg", content))
 
     def collect(self, message_id: str, timeout_s: float = TIMEOUT_S) -> Cell:
         """Gather what a sent cell shows, until it is idle."""
         cell, started = Cell(), time.monotonic()
         deadline = started + timeout_s
-        while True:
+        while not self._take_seen(cell, message_id):
             try:
-                message = self.client.get_iopub_msg(timeout=max(0.01, deadline - time.monotonic()))
+                self.next_message(max(0.01, deadline - time.monotonic()))
             except queue.Empty:
                 raise AssertionError(f"the cell did not end in {timeout_s} s: {cell}") from None
-            self._take(cell, message, message_id)
-            parent = message["parent_header"].get("msg_id")
-            content = message["content"]
-            if parent == message_id and content.get("execution_state") == "idle":
-                break
         cell.elapsed_s = time.monotonic() - started
         reply = self._reply(message_id)
         cell.status = reply["content"]["status"]
@@ -141,6 +166,16 @@ class Kernel:
             reply: Dict[str, Any] = self.client.get_shell_msg(timeout=TIMEOUT_S)
             if reply["parent_header"].get("msg_id") == message_id:
                 return reply
+
+    def _take_seen(self, cell: Cell, message_id: str) -> bool:
+        """Put what was seen into *cell*; whether it is idle."""
+        idle = False
+        while self.seen and not idle:
+            message = self.seen.pop(0)
+            self._take(cell, message, message_id)
+            mine = message["parent_header"].get("msg_id") == message_id
+            idle = mine and message["content"].get("execution_state") == "idle"
+        return idle
 
     def _take(self, cell: Cell, message: Dict[str, Any], message_id: str) -> None:
         kind, content = message["msg_type"], message["content"]

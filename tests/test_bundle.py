@@ -10,10 +10,9 @@ from typing import Any, List
 import pytest
 from payloads import payloads
 
-from claude_force_nb.notebook.bundle import dollars, footer_text, live_html, results_bundle
+from claude_force_nb.notebook.bundle import dollars, footer_text, results_bundle
 from claude_force_nb.notebook.rendering import visible
 from claude_force_nb.records import AgentResult, Usage
-from claude_force_nb.runs import Run
 
 NOW = 1_000_000.0
 OURS = {"div", "h3", "p", "small", "strong", "table", "thead", "tbody", "tr", "th", "td"}
@@ -275,50 +274,3 @@ def test_themes_are_respected() -> None:
     themed = re.findall(r"var\(--jp-[\w-]+,(?:#[0-9a-f]{3,6}|rgba?\()", markup)
 
     assert 0 < len(colours) == len(themed)
-
-
-def running(text: str = "", name: str = "writer") -> Run:
-    """Return a run that is under way and has brought *text*."""
-    run = Run(name, "claude-haiku-5-5")
-    run.begin_attempt(1)
-    if text:
-        run.add_text(text)
-    return run
-
-
-def test_live_states() -> None:
-    """While runs go on, the state of each is told in words, in the order of the cell."""
-    waiting = running(name="waiting")
-    waiting.begin_attempt(2)
-    waiting.wait("429", 12)
-    assert waiting.waiting is not None
-    clock = waiting.waiting.until - 11.5
-    ended = running(name="ended")
-    ended.end(result())
-    markup = live_html([Run("queued", "m"), running(), waiting, ended], clock=lambda: clock)
-    elapsed = r"\d+\.\d s"
-
-    assert re.fullmatch(
-        rf"queued · m · queued writer · claude-haiku-5-5 · running · {elapsed} "
-        rf"waiting · claude-haiku-5-5 · running · {elapsed} · attempt 2 · "
-        r"429, trying again in 12 s "
-        r"ended · claude-sonnet-5-5 · 812 in / 204 out · \$0\.0042 · 2\.1 s · fresh",
-        words(markup),
-    )
-
-
-def test_live_tail_is_bounded() -> None:
-    """However long an answer gets, only its end is sent to the page."""
-    markup = live_html([running("a" * 1_000_000 + "the end")], tail_chars=100)
-
-    assert len(markup) < 1_500
-    assert "…aaa" in markup
-    assert "the end</pre>" in markup
-
-
-@pytest.mark.parametrize("payload", payloads(), ids=lambda payload: payload.name)
-def test_live_text_is_inert(payload: Any) -> None:
-    """Text that is still streaming is escaped, and so is an agent's name."""
-    markup = live_html([running(payload.text, name=payload.text)])
-
-    assert set(re.findall(r"<(\w+)", markup)) == {"div", "pre", "strong"}

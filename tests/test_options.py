@@ -126,7 +126,8 @@ def test_good_variables_pass(name: Optional[str]) -> None:
 def found(**given: Any) -> Namespace:
     """What the parser found, with defaults."""
     text = ("out", "model", "max_tokens", "timeout", "system", "cache", "set", "temperature")
-    fields: Dict[str, Any] = {**dict.fromkeys(text), "quiet": False, "allow_secrets": False}
+    flags = {"quiet": False, "bg": False, "allow_secrets": False}
+    fields: Dict[str, Any] = {**dict.fromkeys(text), **flags}
     return Namespace(**{"agents": "a", **fields, **given})
 
 

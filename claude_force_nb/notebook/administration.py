@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import getpass
 from pathlib import Path
-from typing import Awaitable, Callable, Dict, List, Sequence
+from typing import Any, Awaitable, Callable, Dict, List, Sequence
 
 from ..errors import InputError
 from ..settings import MODES
 from .cache_commands import CacheCommands
+from .run_commands import RunCommands
 from .session import Session
 from .tables import show_table
 
-Command = Callable[[Sequence[str]], Awaitable[None]]
+Command = Callable[[Sequence[str]], Awaitable[Any]]
 
 
 class Administration:
@@ -30,6 +31,8 @@ class Administration:
             "key": self._key,
             "models": self._models,
             "cache": CacheCommands(session).run,
+            "runs": RunCommands(session).runs,
+            "cancel": RunCommands(session).cancel,
             "help": self._help,
         }
 
@@ -38,8 +41,8 @@ class Administration:
         """The words that may follow ``%agents``."""
         return list(self._commands)
 
-    async def run(self, words: Sequence[str]) -> None:
-        """Do what *words* say.
+    async def run(self, words: Sequence[str]) -> Any:
+        """Do what *words* say; return what the cell should show, if anything.
 
         Raises:
             InputError: There is no such word, or something is wrong with what follows it.
@@ -50,7 +53,7 @@ class Administration:
             raise InputError(
                 f"%agents has no {word!r}.", advice=f"It has {', '.join(self._commands)}."
             )
-        await command(rest)
+        return await command(rest)
 
     async def _list(self, _: Sequence[str]) -> None:
         """List the agents with source, model and description."""
@@ -89,13 +92,14 @@ class Administration:
         elif word == "anthropic":
             base_url = words[1] if len(words) > 1 else orchestrator.settings.base_url
             orchestrator.reconfigure(provider="anthropic", base_url=base_url)
-            print(f"Claude answers now, through {base_url or 'the Anthropic API'}.")
+            server = orchestrator.settings.endpoint or "the Anthropic API"
+            print(f"Claude answers now, through {server}.")
         elif word in MODES:
             orchestrator.reconfigure(mode=word)
             print(f"Cache mode is {word} now.")
         else:
             raise InputError(
-                f"%agents use {word}: use what?",
+                f"There is no {word!r} to use." if word else "Use what?",
                 advice=f"offline, anthropic, or a cache mode: {', '.join(MODES)}.",
             )
 

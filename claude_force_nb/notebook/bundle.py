@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import math
 import time
-from typing import Callable, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Dict, Iterator, List, Optional, Sequence, Tuple
 
 from ..records import OFFLINE_LABEL, AgentResult
-from ..runs import CACHED, CANCELLED, DONE, FAILED, QUEUED, Run
-from .rendering import NO_MATHS, answer_html, escaped, plain_html, visible
+from ..runs import CACHED, CANCELLED, DONE, FAILED
+from .rendering import NO_MATHS, answer_html, escaped, visible
 from .tables import table_bundle
 
 LONGEST_WITHOUT_TABLE = 3
@@ -248,50 +248,3 @@ def _outcome(result: AgentResult, now: Optional[float]) -> str:
     words = {DONE: "fresh", CACHED: _age(result, now)}.get(result.state, result.state)
     stop = _stop(result).partition(" — ")[0]
     return ", ".join(part for part in (words, stop) if part)
-
-
-def live_html(
-    runs: Sequence[Run], tail_chars: int = 1_500, clock: Callable[[], float] = time.monotonic
-) -> str:
-    """Show *runs* while they go on.
-
-    Cheap enough to be called several times a second: text is escaped, not rendered.
-
-    Args:
-        runs: The runs of one cell.
-        tail_chars: How much of the end of each run's text is shown.
-        clock: The clock of :class:`~claude_force_nb.runs.Wait`.
-
-    Returns:
-        HTML for one widget; the newest line of each text stays in sight without scrolling.
-    """
-    return "".join(_live_run(run, tail_chars, clock()) for run in runs)
-
-
-def _live_run(run: Run, tail_chars: int, now_s: float) -> str:
-    text = run.text
-    tail = text if len(text) <= tail_chars else f"…{text[-tail_chars:]}"
-    # A reversed column keeps its end in sight while it grows, without any script.
-    style = "display:flex;flex-direction:column-reverse;max-height:16em;overflow-y:auto;"
-    style += "margin:0 0 .25em"
-    inner = f'<div style="flex:none">{plain_html(tail)}</div>'
-    body = f'<div style="{style}" tabindex="0">{inner}</div>' if tail else ""
-    state = escaped(_live_state(run, now_s))
-    return (
-        f'<div style="margin:0 0 .75em;line-height:1.5">{body}'
-        f'<div style="{_MUTED}"><strong>{escaped(run.agent_name)}</strong> · {state}</div></div>'
-    )
-
-
-def _live_state(run: Run, now_s: float) -> str:
-    if run.result is not None:
-        return footer_text(run.result).partition(" · ")[2]
-    parts = [run.model, run.state]
-    if run.state != QUEUED:
-        parts.append(_duration(run.elapsed_s))
-    if run.attempt > 1:
-        parts.append(f"attempt {run.attempt}")
-    if run.waiting is not None:
-        rest_s = max(0, math.ceil(run.waiting.until - now_s))
-        parts.append(f"{run.waiting.reason}, trying again in {rest_s} s")
-    return " · ".join(part for part in parts if part)

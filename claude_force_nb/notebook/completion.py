@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, List, Optional
 
+from ..settings import MODES
 from .session import Session
 
 _LINE = re.compile(r"\s*%%?agent\s")
@@ -75,6 +76,8 @@ class Completion:
             return _starting(sorted(_flags(AgentMagics.agent.parser)), line)
         if previous in ("-m", "--model"):
             return _starting(_model_names(), line)
+        if previous == "--cache":
+            return _starting(list(MODES), line)
         return _starting(self._session.orchestrator.library.names(), line)
 
 
@@ -92,7 +95,7 @@ def _starting(candidates: List[str], line: str) -> List[str]:
 
 
 def _agents_words() -> List[str]:
-    return ["cache", "help", "key", "list", "models", "use"]
+    return ["cache", "cancel", "help", "key", "list", "models", "runs", "use"]
 
 
 def _cache_words(session: Session) -> List[str]:

@@ -1,18 +1,17 @@
 """What a cell shows while its runs go on.
 
-In a notebook: one ``ipywidgets.HTML`` for the cell, however many agents, with the bounded tails of
-their texts, repainted at most ``UPDATES_PER_S`` times a second; at the end the same output is
-replaced by the static bundle. In a terminal: the text as it arrives.
+In a notebook that somebody watches: the live board of :mod:`.monitor`, at the end replaced by the
+static bundle. In a notebook that nobody watches, because a program executes it: the bundle alone,
+so that every execution saves the same. In a terminal: the text as it arrives.
 """
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any, Callable, Dict, List, Optional, Protocol, Sequence
 
 from ..runs import Run
 
-UPDATES_PER_S = 8
+Stop = Callable[[Optional[Sequence[Run]]], None]
 
 
 class LiveView(Protocol):
@@ -26,84 +25,71 @@ class LiveView(Protocol):
         """Stop following; show the final *bundle* instead."""
         ...  # pragma: no cover
 
+    def show_again(self) -> None:
+        """Send the final bundle once more, where the output can be replaced by it."""
+        ...  # pragma: no cover
+
 
 class QuietView:
-    """Shows nothing until the end."""
+    """Shows nothing until the end.
+
+    Args:
+        runs: What is waited for.
+        background: The cell does not wait: one line holds the place of the final bundle.
+    """
+
+    def __init__(self, runs: Sequence[Run], background: bool = False) -> None:
+        self._runs = runs
+        self._background = background
+        self._handle: Any = None
+        self._final: Optional[Dict[str, Any]] = None
 
     def start(self) -> None:
-        """Nothing to show yet."""
+        """Hold a place if the final bundle needs one."""
+        from IPython.display import display
+
+        from .rendering import plain_html, visible
+
+        if self._background:
+            names = ", ".join(run.agent_name for run in self._runs)
+            line = f"Running in the background: {names}"
+            bundle = {"text/html": plain_html(line), "text/plain": visible(line)}
+            self._handle = display(bundle, raw=True, display_id=True)
 
     async def finish(self, bundle: Dict[str, Any]) -> None:
         """Show the final bundle."""
         from IPython.display import display
 
-        display(bundle, raw=True)
+        self._final = bundle
+        if self._handle is None:
+            display(bundle, raw=True)
+        else:
+            self.show_again()
 
-
-class WidgetView:
-    """One widget for all runs of a cell.
-
-    Args:
-        runs: What is watched.
-        content: Makes the HTML to show; by default the tails of all runs.
-    """
-
-    def __init__(self, runs: Sequence[Run], content: Optional[Callable[[], str]] = None) -> None:
-        self._runs = runs
-        self._own_content = content
-        self._changed: Optional[asyncio.Event] = None
-        self._painter: Optional[asyncio.Task[None]] = None
-        self._widget: Any = None
-        self._handle: Any = None
-
-    def start(self) -> None:
-        """Show the widget and repaint it whenever a run changes."""
-        from IPython.display import display
-        from ipywidgets import HTML
-
-        self._changed = asyncio.Event()
-        self._widget = HTML(self._content())
-        self._handle = display(self._widget, display_id=True)
-        for run in self._runs:
-            run.listen(lambda _: self._changed.set() if self._changed else None)
-        self._painter = asyncio.get_running_loop().create_task(self._paint())
-
-    async def finish(self, bundle: Dict[str, Any]) -> None:
-        """Replace the widget by the static bundle, in the same output."""
-        if self._painter is not None:
-            self._painter.cancel()
-            await asyncio.wait({self._painter})
-        self._handle.update(bundle, raw=True)
-        # A front end that stores widget state would keep a second copy of the text.
-        self._widget.value = ""
-        self._widget.close()
-
-    async def _paint(self) -> None:
-        assert self._changed is not None
-        while True:
-            await self._changed.wait()
-            self._changed.clear()
-            self._widget.value = self._content()
-            await asyncio.sleep(1 / UPDATES_PER_S)
-
-    def _content(self) -> str:
-        from .bundle import live_html
-
-        return live_html(self._runs) if self._own_content is None else self._own_content()
+    def show_again(self) -> None:
+        """Put the final bundle into its place."""
+        if self._handle is not None and self._final is not None:
+            self._handle.update(self._final, raw=True)
 
 
 class TerminalView:
-    """Prints a single run's text as it arrives; several runs are printed at the end."""
+    """Prints a single run's text as it arrives; of several runs a line whenever one ends.
 
-    def __init__(self, runs: Sequence[Run]) -> None:
-        self._run = runs[0] if len(runs) == 1 else None
+    Args:
+        runs: What is watched.
+        quiet: Print nothing before the end.
+    """
+
+    def __init__(self, runs: Sequence[Run], quiet: bool = False) -> None:
+        self._runs = [] if quiet else list(runs)
         self._attempt = 0
         self._printed = 0
 
     def start(self) -> None:
-        """Follow the run."""
-        if self._run is not None:
-            self._run.listen(self._show)
+        """Follow the runs."""
+        listener = self._show if len(self._runs) == 1 else self._tell
+        for run in self._runs:
+            run.listen(listener)
 
     async def finish(self, bundle: Dict[str, Any]) -> None:
         """Print what was not streamed: the rest, and the footer."""
@@ -112,6 +98,17 @@ class TerminalView:
             print()
             lines = lines[-1:]
         print("\n".join(lines))
+
+    def show_again(self) -> None:
+        """What is printed stays."""
+
+    def _tell(self, run: Run) -> None:
+        from .rendering import visible
+
+        if run.ended:
+            left = sum(not other.ended for other in self._runs)
+            rest = f", {left} to go" if left else ""
+            print(f"{visible(run.agent_name)}: {run.state} after {run.elapsed_s:.1f} s{rest}")
 
     def _show(self, run: Run) -> None:
         from .rendering import visible
@@ -125,10 +122,41 @@ class TerminalView:
         self._printed = len(text)
 
 
+def is_watched(kernel: Any) -> bool:
+    """Whether a person sits in front of the running cell.
+
+    A program that executes notebooks (nbclient, papermill, nbconvert) says with each cell that
+    nobody answers its questions; then nobody presses its buttons either, and a board would leave
+    nothing but the state of dead widgets in the saved notebook.
+    """
+    return bool(getattr(kernel, "_allow_stdin", True))
+
+
 def view_for(
-    shell: Any, runs: Sequence[Run], quiet: bool, content: Optional[Callable[[], str]] = None
+    shell: Any,
+    runs: Sequence[Run],
+    quiet: bool,
+    content: Optional[Callable[[], str]] = None,
+    stop: Optional[Stop] = None,
+    *,
+    background: bool = False,
 ) -> LiveView:
-    """The view that fits the front end of *shell*."""
-    if getattr(shell, "kernel", None) is None:
-        return TerminalView(runs)
-    return QuietView() if quiet else WidgetView(runs, content)
+    """The view that fits the front end of *shell*.
+
+    Args:
+        shell: The running ``InteractiveShell``.
+        runs: What is watched.
+        quiet: Show nothing before the end.
+        content: Makes the HTML to show meanwhile; by default a row for each run.
+        stop: Cancels the given runs, or all, on their event loop; without it nothing has a Cancel
+            button.
+        background: The cell does not wait, so its output must begin while it still runs.
+    """
+    kernel = getattr(shell, "kernel", None)
+    if kernel is None:
+        return TerminalView(runs, quiet)
+    if quiet or not is_watched(kernel):
+        return QuietView(runs, background)
+    from .monitor import Board
+
+    return Board(kernel, runs, content, stop, at_once=background)

@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import shlex
 from argparse import Namespace
 from typing import Any, Dict, List, Optional, Tuple
 
 from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class, no_var_expand
-from IPython.core.magic_arguments import (
-    MagicArgumentParser,
-    argument,
-    magic_arguments,
-    parse_argstring,
-)
+from IPython.core.magic_arguments import MagicArgumentParser, argument, magic_arguments
 
 from ..errors import ClaudeForceError, InputError
 from ..records import AgentRequest, AgentResults
 from ..runs import Run
 from ..settings import MODES
 from .administration import Administration
-from .options import AgentOptions, refuse_secrets, split_line
+from .options import AgentOptions, parsed_words, refuse_secrets, shell_words, split_line
 from .session import Session
 
 
@@ -58,6 +52,7 @@ class AgentMagics(Magics):
     @argument(
         "--cache", choices=MODES, metavar="MODE", help="auto, refresh, off, replay or strict."
     )
+    @argument("--bg", action="store_true", help="Go on in the background; -o binds a handle.")
     @argument("-q", "--quiet", action="store_true", help="Show nothing until the answer is there.")
     @argument("--allow-secrets", action="store_true", help="Insert values that look like keys.")
     @argument("--define", metavar="NAME", help="Make the cell's text the agent NAME; nothing runs.")
@@ -95,14 +90,18 @@ class AgentMagics(Magics):
         except ClaudeForceError as error:
             raise self.session.usage_error(error) from error
 
-        async def run() -> Optional[AgentResults]:
-            results = await self.session.run_in_cell(
-                jobs,
-                out=options.out,
-                quiet=options.quiet,
-                mode=options.mode,
-                timeout_s=options.timeout_s,
-            )
+        how: Dict[str, Any] = {
+            "out": options.out,
+            "quiet": options.quiet,
+            "mode": options.mode,
+            "timeout_s": options.timeout_s,
+        }
+
+        async def run() -> Any:
+            if options.background:
+                handle = self.session.run_in_background(jobs, **how)
+                return None if cell is not None else handle
+            results = await self.session.run_in_cell(jobs, **how)
             return None if cell is not None else _only(results)
 
         return self.session.dispatch(run)
@@ -113,17 +112,19 @@ class AgentMagics(Magics):
         """List the agents, or manage them: ``%agents help`` shows all words."""
         try:
             refuse_secrets(line)
+            words = shell_words(line)
         except ClaudeForceError as error:
             raise self.session.usage_error(error) from error
-        return self.session.dispatch(lambda: self._administration.run(shlex.split(line)))
+        return self.session.dispatch(lambda: self._administration.run(words))
 
     def _parsed(self, line: str, cell: Optional[str]) -> Tuple[Namespace, str]:
-        if cell is not None:
+        parser = AgentMagics.agent.parser
+        if cell is None:
+            words, text = split_line(line, _flags(parser))
+        else:
             # IPython ends every cell with a line break of its own.
-            return parse_argstring(AgentMagics.agent, line), cell[:-1] if cell.endswith("\n") else cell
-        arguments, text = split_line(line, _flags(AgentMagics.agent.parser))
-        found = AgentMagics.agent.parser.parse_args(arguments)
-        return found, text
+            words, text = shell_words(line), cell[:-1] if cell.endswith("\n") else cell
+        return parsed_words(parser, words), text
 
     def _jobs(self, options: AgentOptions, text: str) -> List[Tuple[AgentRequest, Run]]:
         """Turn options and text into requests; nothing is sent if one of them is bad."""
@@ -150,6 +151,9 @@ class AgentMagics(Magics):
 
         if not text.strip():
             raise InputError("The cell is empty.", advice="Write the agent's instructions in it.")
+        if found.agents or found.out:
+            extra = found.agents or f"-o {found.out}"
+            raise InputError(f"--define {found.define} runs nothing, so {extra} has no meaning.")
         options: Dict[str, Any] = {}
         if found.temperature is not None:
             options["temperature"] = found.temperature

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import builtins
 import json
 import keyword
 import re
 import shlex
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from dataclasses import dataclass, field
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
@@ -32,6 +33,9 @@ _OWN_FIELDS = {
 }
 
 
+_TAKEN_NAMES = ("get_ipython", "In", "Out", "_", "__", "___", "exit", "quit", "display")
+
+
 @dataclass(frozen=True)
 class AgentOptions:
     """Options of ``%%agent`` and ``%agent``.
@@ -45,6 +49,7 @@ class AgentOptions:
         system: System prompt instead of the agents' own.
         mode: Cache mode.
         quiet: Show nothing but the answer.
+        background: Do not wait for the answer.
         allow_secrets: Insert values that look like keys or passwords.
         call: Further fields of the API call.
     """
@@ -57,6 +62,7 @@ class AgentOptions:
     system: Optional[str] = None
     mode: Optional[str] = None
     quiet: bool = False
+    background: bool = False
     allow_secrets: bool = False
     call: Mapping[str, Any] = field(default_factory=dict)
 
@@ -79,6 +85,7 @@ class AgentOptions:
             system=found.system,
             mode=found.cache,
             quiet=found.quiet,
+            background=found.bg,
             allow_secrets=found.allow_secrets,
             call=_call_fields(found.set or (), found.temperature),
         )
@@ -90,9 +97,13 @@ def variable_name(name: Optional[str]) -> Optional[str]:
     Raises:
         InputError: It is not a Python name.
     """
-    if name is not None and (not name.isidentifier() or keyword.iskeyword(name)):
+    if name is None:
+        return None
+    if not name.isidentifier() or keyword.iskeyword(name):
         advice = "Use letters, digits and underscores, such as -o review."
         raise InputError(f"-o {name}: not a Python variable name.", advice=advice)
+    if hasattr(builtins, name) or name in _TAKEN_NAMES:
+        raise InputError(f"-o {name} would hide Python's or IPython's own {name}.")
     return name
 
 
@@ -131,6 +142,47 @@ def refuse_secrets(line: str) -> None:
         )
 
 
+def shell_words(line: str) -> List[str]:
+    """The words of a line as a shell reads them, without quotes.
+
+    Raises:
+        InputError: A quote is not closed.
+    """
+    try:
+        return shlex.split(line)
+    except ValueError as error:
+        raise _open_quote(line) from error
+
+
+def parsed_words(parser: ArgumentParser, words: Sequence[str]) -> Namespace:
+    """Parse the words of a magic's first line.
+
+    Raises:
+        InputError: A word is not understood; the message says what may have been meant.
+    """
+    if {"-h", "--help"} & set(words):
+        raise InputError("All options are shown by %%agent? in a cell of its own.")
+    found, unknown = parser.parse_known_args(_joined(words))
+    if not unknown:
+        return found
+    _refuse_unknown_flag(unknown[0], parser._option_string_actions)
+    raise InputError(
+        f"What is {unknown[0]!r} in the first line?",
+        advice="Several agents are written a,b; values with spaces in quotes; the text below.",
+    )
+
+
+def _joined(words: Sequence[str]) -> List[str]:
+    """*words* with a list of agents, ``a, b``, made one word again."""
+    joined: List[str] = []
+    for word in words:
+        if joined and joined[-1].endswith(",") and not joined[0].startswith("-"):
+            joined[-1] += word
+        else:
+            joined.append(word)
+    return joined
+
+
 def split_line(line: str, flags: Mapping[str, bool]) -> Tuple[List[str], str]:
     """Split the one-line form into arguments and text.
 
@@ -154,7 +206,7 @@ def split_line(line: str, flags: Mapping[str, bool]) -> Tuple[List[str], str]:
     while words.next:
         flag = words.next.partition("=")[0]
         if named and flag not in flags:
-            _refuse_unknown_flag(words.next, flags)
+            _refuse_unknown_flag(words.next, flags, "Put -- before a text that begins like one.")
             break
         named = named or flag not in flags
         arguments.append(words.take())
@@ -204,7 +256,7 @@ def _open_quote(text: str) -> InputError:
     )
 
 
-def _refuse_unknown_flag(word: str, flags: Iterable[str]) -> None:
+def _refuse_unknown_flag(word: str, flags: Iterable[str], hint: str = "") -> None:
     match = _FLAG.match(word)
     if match:
         from ..agents import did_you_mean
@@ -212,7 +264,7 @@ def _refuse_unknown_flag(word: str, flags: Iterable[str]) -> None:
         near = did_you_mean(match.group(), [flag for flag in flags if flag.startswith("--")])
         raise InputError(
             f"There is no option {match.group()}.",
-            advice=f"{near} Put -- before a text that begins like an option.",
+            advice=f"{near} {hint}".strip(),
         )
 
 

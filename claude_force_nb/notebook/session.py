@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any, Awaitable, Callable, Coroutine, Optional,
 
 from IPython.core.error import UsageError
 
-from ..errors import ClaudeForceError
-from ..records import AgentRequest, AgentResult, AgentResults
+from ..errors import ClaudeForceError, InputError
+from ..records import AgentRequest, AgentResults
 from ..runs import Run
-from .foreground import ForegroundWait, Interrupted, run_blocking
+from .background import Background, BackgroundRun
+from .foreground import run_blocking
 
 if TYPE_CHECKING:
     from ..orchestrator import AsyncAgentOrchestrator
+    from .work import Work
 
 _MAGIC_CALLS = ("run_cell_magic", "run_line_magic")
 
@@ -26,10 +28,14 @@ class Session:
 
     Args:
         shell: The running ``InteractiveShell``.
+
+    Attributes:
+        background: The runs that go on after their cells.
     """
 
     def __init__(self, shell: Any) -> None:
         self.shell = shell
+        self.background = Background()
         self._failure: Optional[BaseException] = None
 
     @property
@@ -52,7 +58,8 @@ class Session:
         return UsageError(what)
 
     def after_cell(self, *_: Any) -> None:
-        """Let ``%tb`` find what stood behind the last usage error; end idle threads."""
+        """Show ended background runs again, tell ``%tb`` what failed, end idle threads."""
+        self.background.after_cell()
         failure, self._failure = self._failure, None
         if failure is not None:
             sys.last_type, sys.last_value = type(failure), failure
@@ -81,33 +88,55 @@ class Session:
             UsageError: A run failed; the others' answers are shown and bound all the same.
             Interrupted: The user interrupted.
         """
-        from .bundle import results_bundle
-        from .live import view_for
-
-        orchestrator = self.orchestrator
-        runs = [run for _, run in jobs]
-        view = view_for(self.shell, runs, quiet)
-        view.start()
-        tasks = [
-            asyncio.ensure_future(
-                orchestrator.execute(request, run=run, mode=mode, timeout_s=timeout_s)
-            )
-            for request, run in jobs
-        ]
-        wait = ForegroundWait(tasks)
-        try:
-            interrupted = await wait.wait()
-        finally:
-            results = AgentResults(_result(run) for run in runs)
-            _consume(tasks)
-            # Bound first: whatever the display does, the answers are there.
-            if out is not None:
-                self.shell.user_ns[out] = results[0] if len(results) == 1 else results
-            await view.finish(results_bundle(results))
-        if interrupted:
-            raise Interrupted(", ".join(f"{run.agent_name} {run.state}" for run in runs))
+        work = self._work(jobs, quiet=quiet, mode=mode, timeout_s=timeout_s)
+        # Bound first: whatever the display does, the answers are there.
+        results: AgentResults = await work.wait(lambda outcome: self._bind(out, _only(outcome)))
         self._raise_failures(results)
         return results
+
+    def run_in_background(
+        self,
+        jobs: Sequence[Tuple[AgentRequest, Run]],
+        *,
+        out: Optional[str] = None,
+        quiet: bool = False,
+        mode: Optional[str] = None,
+        timeout_s: Optional[float] = None,
+    ) -> BackgroundRun:
+        """Start *jobs* in the running cell, which does not wait, and bind a handle to *out*.
+
+        Raises:
+            InputError: There is no kernel whose event loop goes on between cells.
+        """
+        self.check_background()
+        work = self._work(jobs, quiet=quiet, mode=mode, timeout_s=timeout_s, background=True)
+        handle = BackgroundRun(work, out or "", self._raise_failures)
+        self.background.add(handle)
+        self._bind(out, handle)
+        return handle
+
+    def check_background(self) -> None:
+        """Make sure that something can go on between cells.
+
+        Raises:
+            InputError: It cannot.
+        """
+        if getattr(self.shell, "kernel", None) is None:
+            raise InputError(
+                "--bg needs a notebook: here nothing goes on while the prompt waits for you.",
+                advice="Leave it out, or run the agents from Python with asyncio.",
+            )
+
+    def _work(
+        self, jobs: Sequence[Tuple[AgentRequest, Run]], background: bool = False, **how: Any
+    ) -> Work:
+        from .work import agents_work
+
+        return agents_work(self.shell, self.orchestrator, jobs, background=background, **how)
+
+    def _bind(self, out: Optional[str], value: Any) -> None:
+        if out is not None:
+            self.shell.user_ns[out] = value
 
     def _raise_failures(self, results: AgentResults) -> None:
         failures = [result for result in results if not result.success]
@@ -121,24 +150,8 @@ class Session:
         raise UsageError(text) from error
 
 
-def _result(run: Run) -> AgentResult:
-    """The run's result; a stand-in if the user stopped waiting before there was one."""
-    return run.result or AgentResult(
-        run.agent_name,
-        success=False,
-        output=run.text,
-        metadata=run.metadata,
-        errors=["Still stopping when the cell ended."],
-        model=run.model,
-        elapsed_s=run.elapsed_s,
-        state="cancelled",
-    )
-
-
-def _consume(tasks: Sequence[asyncio.Future[Any]]) -> None:
-    """Mark exceptions as seen: every failure already is in a result."""
-    for task in tasks:
-        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+def _only(results: AgentResults) -> Any:
+    return results[0] if len(results) == 1 else results
 
 
 def _caller_can_await() -> bool:

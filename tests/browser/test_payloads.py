@@ -22,7 +22,8 @@ CONTROL = "the visible control"
 SAFE = """
 from IPython.display import display
 from ipywidgets import HTML
-from claude_force_nb.notebook.bundle import live_html, results_bundle
+from claude_force_nb.notebook.board_markup import rows_html, totals_html
+from claude_force_nb.notebook.bundle import results_bundle
 from claude_force_nb.records import AgentResult
 from claude_force_nb.runs import Run
 from payloads import payloads
@@ -38,7 +39,8 @@ for text in texts:
     answer = AgentResult("agent", True, text, model=text[:200])
     failure = AgentResult("agent", False, text, errors=[text], state="failed")
     display(results_bundle([answer, failure], notes=[text[:200]]), raw=True)
-display(HTML(live_html([run(text) for text in texts])))
+runs = [run(text) for text in texts]
+display(HTML(rows_html(runs)), HTML(totals_html(runs)))
 display(results_bundle([AgentResult("agent", True, {control!r})]), raw=True)
 """
 # Payloads that change the whole page would hide what the others do.
