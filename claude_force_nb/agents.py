@@ -97,7 +97,7 @@ class AgentLibrary:
             raise found.broken[name]
         raise AgentNotFound(
             f"There is no agent {name!r}.",
-            advice=did_you_mean(name, self.names())
+            advice=did_you_mean(name, {*self.names(), *found.broken})
             or "Write .claude/agents/NAME.md, or a cell with %%agent --define NAME.",
         )
 

@@ -23,6 +23,11 @@ def current_orchestrator() -> AsyncAgentOrchestrator:
     return _current
 
 
+def made_orchestrator() -> Optional[AsyncAgentOrchestrator]:
+    """The current orchestrator if there is one; none is made."""
+    return _current
+
+
 def use_orchestrator(orchestrator: Optional[AsyncAgentOrchestrator]) -> None:
     """Make *orchestrator* the one that the magics and ``cf.run`` share; ``None`` forgets it."""
     global _current

@@ -19,10 +19,10 @@ from typing import (
     Callable,
     Deque,
     Dict,
+    Iterable,
     List,
     Mapping,
     Optional,
-    Sequence,
     Tuple,
     Type,
     TypeVar,
@@ -38,7 +38,7 @@ from .limits import Limits
 from .providers.base import Provider
 from .records import AgentRequest, AgentResult
 from .redaction import Secret
-from .requests import Task, check_task, make_request, prompt_metadata
+from .requests import Task, as_pair, check_task, make_request, prompt_metadata
 from .runs import Run
 from .settings import MODES, Settings, one_of
 
@@ -185,7 +185,7 @@ class AsyncAgentOrchestrator:
 
     async def execute_multiple(
         self,
-        tasks: Sequence[Tuple[str, Task]],
+        tasks: Iterable[Tuple[str, Task]],
         model: Optional[str] = None,
         max_tokens: Optional[int] = None,
         **options: Any,
@@ -199,11 +199,12 @@ class AsyncAgentOrchestrator:
         Raises:
             InputError: A pair is malformed.
         """
-        for agent_name, task in tasks:
+        pairs = [as_pair(pair) for pair in tasks]
+        for agent_name, task in pairs:
             check_task(agent_name, task, self.settings.max_task_chars)
         return list(
             await asyncio.gather(
-                *(self._one_of_many(pair, model, max_tokens, options) for pair in tasks)
+                *(self._one_of_many(pair, model, max_tokens, options) for pair in pairs)
             )
         )
 
@@ -451,7 +452,7 @@ class AsyncAgentOrchestrator:
     def _policy(self, timeout_s: Optional[float], max_attempts: Optional[int]) -> RetryPolicy:
         return RetryPolicy(
             max_attempts=max_attempts or self.settings.max_attempts,
-            timeout_s=timeout_s or self.settings.timeout_s,
+            timeout_s=self.settings.timeout_s if timeout_s is None else timeout_s,
             stall_timeout_s=self.settings.stall_timeout_s,
         )
 

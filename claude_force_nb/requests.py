@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping, Optional, Union
+from typing import Any, Dict, List, Mapping, Optional, Tuple, Union
 
 from .agents import AgentDefinition, valid_agent_name
-from .errors import AgentNotFound, InputError
+from .errors import AgentNotFound, InputError, SecretInPrompt
 from .models import resolve_model
 from .prompt import RenderedPrompt
 from .records import AgentRequest
+from .redaction import looks_secret
 from .settings import Settings
 
 Task = Union[str, RenderedPrompt]
+
+_CLIENT = "It belongs to the orchestrator: AsyncAgentOrchestrator({}=…)."
+_NOT_FIELDS = {
+    "api_key": "Give it to AsyncAgentOrchestrator(api_key=…), or set ANTHROPIC_API_KEY.",
+    "auth_token": "Give a key to AsyncAgentOrchestrator(api_key=…).",
+    "base_url": _CLIENT.format("base_url"),
+    "provider": _CLIENT.format("provider"),
+    "max_retries": _CLIENT.format("max_retries"),
+    "timeout": "Write timeout_s=…, in seconds.",
+    "messages": "The task is the message.",
+    "stream": "Answers always stream.",
+    "extra_body": "Give its fields as options of their own.",
+    "extra_headers": "Headers cannot be changed for one call.",
+    "extra_query": "The query cannot be changed for one call.",
+}
 
 
 def check_task(agent_name: Any, task: Any, max_chars: int) -> None:
@@ -35,6 +51,17 @@ def check_task(agent_name: Any, task: Any, max_chars: int) -> None:
             f"The task for {agent_name} has {len(text):,} characters, more than {max_chars:,}.",
             advice="Send less of it, for example with {{ name | head(20) }}.",
         )
+
+
+def as_pair(pair: Any) -> Tuple[str, Task]:
+    """An ``(agent_name, task)`` pair.
+
+    Raises:
+        InputError: It is something else.
+    """
+    if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+        raise InputError(f"Each task is a pair (agent, text), not {type(pair).__name__}.")
+    return pair[0], pair[1]
 
 
 def make_request(
@@ -70,6 +97,7 @@ def make_request(
     if max_tokens is not None:
         _check_max_tokens(max_tokens)
     given = {name: value for name, value in options.items() if value is not None}
+    _check_options(given)
     request = AgentRequest(
         agent_name=agent.name,
         model=resolve_model(model or agent.model or settings.model),
@@ -100,6 +128,19 @@ def _content(task: Task) -> Union[str, List[Mapping[str, Any]]]:
 def _check_max_tokens(max_tokens: Any) -> None:
     if isinstance(max_tokens, bool) or not isinstance(max_tokens, int) or max_tokens < 1:
         raise InputError(f"max_tokens must be a whole number above 0, not {max_tokens!r}.")
+
+
+def _check_options(options: Mapping[str, Any]) -> None:
+    """Refuse what is no field of a call, above all a key: it would be sent, and stored."""
+    for name, value in options.items():
+        if name in _NOT_FIELDS:
+            raise InputError(f"{name} is not a field of a call.", advice=_NOT_FIELDS[name])
+        kind = looks_secret(value) if isinstance(value, str) else None
+        if kind:
+            raise SecretInPrompt(
+                f"The option {name} looks like a secret ({kind}); it was not sent.",
+                advice="Keys belong into ANTHROPIC_API_KEY or %agents key.",
+            )
 
 
 def _check_canonical(request: AgentRequest) -> None:

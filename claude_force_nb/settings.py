@@ -18,7 +18,7 @@ import dataclasses
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Dict, Mapping, Optional
+from typing import Any, Callable, Dict, Mapping, Optional, Tuple
 from urllib.parse import urlsplit, urlunsplit
 
 from .errors import InputError
@@ -87,7 +87,9 @@ class Settings:
             "cache_dir": environ.get("CLAUDE_FORCE_NB_CACHE_DIR"),
         }
         found = {name: value.strip() for name, value in found.items() if value}
-        found.update({name: value for name, value in given.items() if value is not None})
+        given = {name: value for name, value in given.items() if value is not None}
+        _check_variables(found, given)
+        found.update(given)
         chosen = {name: value for name, value in found.items() if value != ""}
         if "cache_dir" in chosen:
             chosen["cache_dir"] = Path(chosen["cache_dir"]).expanduser()
@@ -103,6 +105,23 @@ class Settings:
         if self.provider == "offline" or not self.base_url:
             return ""
         return endpoint_of(self.base_url)
+
+
+def _check_variables(found: Mapping[str, str], given: Mapping[str, Any]) -> None:
+    """Check what comes from the environment, so that a message can name the variable."""
+    checks: Dict[str, Tuple[str, Callable[[str], None]]] = {
+        "provider": ("CLAUDE_FORCE_NB_PROVIDER", lambda v: one_of("provider", v, PROVIDERS)),
+        "mode": ("CLAUDE_FORCE_NB_MODE", lambda v: one_of("cache mode", v, MODES)),
+        "base_url": ("ANTHROPIC_BASE_URL", _check_url),
+    }
+    for name, (variable, check) in checks.items():
+        if name in given or not found.get(name):
+            continue
+        try:
+            check(found[name])
+        except InputError as error:
+            advice = f"{error.advice} It comes from the environment variable {variable}.".strip()
+            raise InputError(error.what, advice=advice) from error
 
 
 def endpoint_of(base_url: str) -> str:

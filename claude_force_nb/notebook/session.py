@@ -14,7 +14,7 @@ from ..errors import ClaudeForceError, InputError
 from ..records import AgentRequest, AgentResults
 from ..runs import Run
 from .background import Background, BackgroundRun
-from .foreground import run_blocking
+from .foreground import Interrupted, run_blocking
 
 if TYPE_CHECKING:
     from ..orchestrator import AsyncAgentOrchestrator
@@ -48,8 +48,8 @@ class Session:
     def dispatch(self, start: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
         """Run *start*: hand it to a caller that can await it, else block until it is done."""
         if _caller_can_await():
-            return self._guarded(start())
-        return run_blocking(lambda: self._guarded(start()))
+            return self._guarded(start(), of_cell=_caller().f_code.co_name == "<module>")
+        return run_blocking(lambda: self._guarded(start(), of_cell=True))
 
     def usage_error(self, error: BaseException) -> UsageError:
         """*error* as the one-screen error that fails a cell; ``%tb`` shows the whole chain."""
@@ -64,12 +64,19 @@ class Session:
         if failure is not None:
             sys.last_type, sys.last_value = type(failure), failure
             sys.last_traceback = failure.__traceback__
-        if "claude_force_nb.current" in sys.modules:
-            self.orchestrator.release_threads()
+        current = sys.modules.get("claude_force_nb.current")
+        made = current.made_orchestrator() if current else None
+        if made is not None:
+            made.release_threads()
 
-    async def _guarded(self, work: Awaitable[Any]) -> Any:
+    async def _guarded(self, work: Awaitable[Any], of_cell: bool) -> Any:
         try:
             return await work
+        except asyncio.CancelledError:
+            if not of_cell:
+                raise
+            # The kernel cancels a cell that is interrupted before or after our own wait.
+            raise Interrupted("before anything was sent, or after all was done") from None
         except ClaudeForceError as error:
             raise self.usage_error(error) from error
 
@@ -144,7 +151,9 @@ class Session:
             return
         error = failures[0].error
         text = "\n".join(
-            f"{result.agent_name}: {line}" for result in failures for line in result.errors or ()
+            f"{result.agent_name}: {line if len(failures) == 1 else line.splitlines()[0]}"
+            for result in failures
+            for line in result.errors or ()
         )
         self._failure = error
         raise UsageError(text) from error
@@ -160,10 +169,14 @@ def _caller_can_await() -> bool:
         asyncio.get_running_loop()
     except RuntimeError:
         return False
-    frame: Optional[FrameType] = sys._getframe()
-    while frame is not None and frame.f_code.co_name not in _MAGIC_CALLS:
-        frame = frame.f_back
-    while frame is not None and frame.f_code.co_name in _MAGIC_CALLS:
-        frame = frame.f_back
-    flags = frame.f_code.co_flags if frame is not None else 0
+    flags = _caller().f_code.co_flags
     return bool(flags & (inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR))
+
+
+def _caller() -> FrameType:
+    """The frame that called our magic through IPython."""
+    frames = [sys._getframe()]
+    while frames[-1].f_back is not None:
+        frames.append(frames[-1].f_back)
+    magic = next(i for i, frame in enumerate(frames) if frame.f_code.co_name in _MAGIC_CALLS)
+    return next(f for f in frames[magic:] if f.f_code.co_name not in _MAGIC_CALLS)

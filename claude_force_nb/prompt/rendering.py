@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import re
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Dict, Iterable, List, Mapping, NoReturn, Optional, Tuple, Union
+from typing import Any, Dict, Iterable, Iterator, List, Mapping, NoReturn, Optional, Tuple, Union
 
 from ..errors import PromptError, SecretInPrompt
 from ..redaction import looks_secret
@@ -16,6 +17,8 @@ Content = Union[str, Tuple[Mapping[str, Any], ...]]
 Namespaces = Mapping[str, Mapping[str, Any]]
 
 MAX_SUGGESTED_FROM = 5_000
+
+_BAR = re.compile(r"(?<!\\)\|")
 
 
 @dataclass(frozen=True)
@@ -185,6 +188,8 @@ class _Rendering:
         # The name of a table or a list says nothing about the shape of one value in it.
         name = tag.name.rpartition(".")[2] if form.kind in ("text", "scalar") else ""
         kind = looks_secret(form.text, name=name)
+        if form.kind == "table":
+            kind = kind or next(filter(None, map(_secret_cell, table_cells(form.text))), None)
         if kind:
             raise fault(
                 self._template,
@@ -227,6 +232,19 @@ class _Rendering:
         if self._media_bytes > self._limits.max_media_bytes:
             what = f"Images and documents take more than {self._limits.max_media_bytes:,} bytes."
             raise fault(self._template, tag.start, what, "Send them in several prompts.")
+
+
+def table_cells(table: str) -> Iterator[Tuple[str, str]]:
+    """Column name and text of each cell of a Markdown table."""
+    rows = [_BAR.split(line)[1:-1] for line in table.splitlines() if line.startswith("|")]
+    for row in rows[2:]:
+        yield from zip((name.strip() for name in rows[0]), (cell.strip() for cell in row))
+
+
+def _secret_cell(cell: Tuple[str, str]) -> Optional[str]:
+    """What a cell looks like whose column is called ``password`` or ``api_key``."""
+    column, text = cell
+    return looks_secret(text, name=column) if column and not text.startswith("…") else None
 
 
 def _suggestion(name: str, names: Iterable[str]) -> str:
