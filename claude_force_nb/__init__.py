@@ -29,9 +29,9 @@ from .version import __version__
 if TYPE_CHECKING:
     from .agents import AgentDefinition, AgentLibrary
     from .cache import ResponseCache
+    from .current import current_orchestrator, run, use_orchestrator
     from .errors import ClaudeForceError
     from .orchestrator import AsyncAgentOrchestrator
-    from .current import current_orchestrator, run, use_orchestrator
     from .records import AgentRequest, AgentResult, AgentResults, Usage
     from .records import AgentResult as AsyncAgentResult
     from .settings import Settings

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,8 +14,6 @@ import pytest
 from messages_server import ServerThread
 
 pytestmark = pytest.mark.kernel
-
-ANSI = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]|\x1b\][^\x07]*\x07|\r")
 
 
 @pytest.fixture
@@ -73,6 +70,9 @@ def test_terminal_streams_and_stops(project: Path, environ: Dict[str, str], serv
         terminal.expect("Interrupted: echo cancelled", timeout=5)
         terminal.sendline("1 + 41")
         terminal.expect("42")
+        terminal.sendline("exit")
+        terminal.expect(pexpect.EOF)
+        assert "Unclosed" not in terminal.before
     finally:
         terminal.close(force=True)
     server.wait_until(lambda: server.messages[-1].closed_early)
@@ -168,7 +168,7 @@ def test_nbclient_stops_at_failure(
 
 
 def test_papermill_runs_it(project: Path, environ: Dict[str, str]) -> None:
-    """papermill executes the notebook and saves the answer."""
+    """Papermill executes the notebook and saves the answer."""
     path = _notebook(project / "c.ipynb", "%load_ext claude_force_nb", "%%agent echo\nMilled")
 
     done = subprocess.run(

@@ -188,6 +188,15 @@ def test_nothing_left_behind(kernel: Kernel) -> None:
         ("%%agent echo -m nope-1\nhi", ["nope-1", "%agents models"]),
         ("%%agent echo\n[[status 401]] hi", ["401", "key"]),
         ("%%agent echo --set top_p\nhi", ["NAME=VALUE"]),
+        ("%%agent echo --set x=AKIAABCDEFGHIJKLMNOP\nhi", ["secret"]),
+        ('%%agent echo --system "open\nhi', ["quote is not closed"]),
+        ("%%agent echo critic\nhi", ["a,b", "critic"]),
+        ("%%agent echo --modle opus\nhi", ["--model"]),
+        ("%%agent echo -o print\nhi", ["print"]),
+        ("%%agent echo -o get_ipython\nhi", ["get_ipython"]),
+        ("%%agent echo --timeout 0\nhi", ["timeout"]),
+        ("%%agent echo --define other\nhi", ["--define"]),
+        ("%%agent echo --help\nhi", ["%%agent?"]),
     ],
 )
 def test_bad_input_is_one_screen(kernel: Kernel, cell_text: str, words: list[str]) -> None:
@@ -269,6 +278,68 @@ def test_run_another_notebook(kernel: Kernel, tmp_path: Path) -> None:
 
     assert cell.status == "ok", cell.error + cell.stderr
     assert "another notebook" in kernel.evaluate("from_other.output")
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ('%%agent "echo" --system "be brief"', "be brief"),
+        ("%%agent echo, critic -m 'claude-haiku-5-5'", "claude-haiku-5-5"),
+    ],
+)
+def test_quotes_are_not_sent(kernel: Kernel, server: Any, line: str, words: str) -> None:
+    """Quotes around a value belong to the line, as in a shell."""
+    cell = kernel.run(f"{line} --cache off\nquoted")
+
+    assert cell.status == "ok", cell.stderr
+    body = server.messages[-1].body
+    assert words in (body["system"], body["model"])
+
+
+def test_line_shows_once(kernel: Kernel) -> None:
+    """A bare line magic shows its answer once; a result as a cell's value shows the same way."""
+    line = kernel.run("%agent echo once only")
+    value = kernel.run("%agent echo once only\nx = %agent echo once only\nx")
+
+    assert len(line.outputs) == 1
+    assert all(set(output) == {"text/html", "text/plain"} for output in value.outputs)
+    assert "AgentResult(" not in value.text
+
+
+def test_in_blocks_and_coroutines(kernel: Kernel) -> None:
+    """The line magic works in loops beside other awaits, and in coroutines."""
+    cell = kernel.run(
+        "import asyncio\nawait asyncio.sleep(0)\nseen = []\n"
+        "for word in ('one', 'two'):\n    r = %agent echo from a loop\n    seen.append(r.success)\n"
+        "async def ask():\n    r = %agent echo from a coroutine\n    return r.output\n"
+        "print(seen, 'coroutine' in await ask())"
+    )
+
+    assert "[True, True] True" in cell.streams["stdout"], cell.error + cell.stderr
+
+
+def test_bad_variable_spoils_one_cell(tmp_path: Path) -> None:
+    """A senseless environment variable is named by the cell that needs it, and by no other."""
+    environ = {"HOME": str(tmp_path), "CLAUDE_FORCE_NB_MODE": "bogus"}
+    with Kernel(tmp_path, environ) as kernel:
+        kernel.load()
+        failed = kernel.run("%%agent a\nhi")
+        after = kernel.run("1 + 1")
+
+    assert "CLAUDE_FORCE_NB_MODE" in failed.stderr
+    assert (after.status, after.stderr) == ("ok", "")
+
+
+def test_interrupt_before_sending(kernel: Kernel) -> None:
+    """An interrupt while the prompt is still made ends the cell with one line too."""
+    kernel.run("import pandas as pd, numpy as np\nbig = pd.DataFrame(np.random.rand(2_000_000, 6))")
+    sent = kernel.submit("print('go', flush=True)\n%agent echo {{ big | describe }} zz")
+    _wait_for_stream(kernel, "go")
+    kernel.interrupt()
+    cell = kernel.collect(sent)
+
+    assert cell.status == "error"
+    assert "CancelledError" not in cell.error
 
 
 def test_python_api_in_a_cell(kernel: Kernel) -> None:

@@ -116,6 +116,35 @@ async def test_malformed_input_sends_nothing(
     assert server.request_count == 0
 
 
+@pytest.mark.parametrize("pairs", [["ab"], [("echo", "x", 1)], [("echo",)], ["echo"]])
+async def test_pairs_are_checked(
+    server: MessagesServer, orchestrator: AsyncAgentOrchestrator, pairs: Any
+) -> None:
+    """What is no pair of agent and text is refused by name."""
+    with pytest.raises(InputError, match="pair"):
+        await orchestrator.execute_multiple(pairs)
+
+
+async def test_iterators_are_kept(
+    server: MessagesServer, orchestrator: AsyncAgentOrchestrator
+) -> None:
+    """Tasks may come from an iterator; none is lost to the check."""
+    results = await orchestrator.execute_multiple(zip(["echo", "critic"], ["one", "two"]))
+
+    assert [result.success for result in results] == [True, True]
+
+
+@pytest.mark.parametrize("option", [{"api_key": "x"}, {"user": "sk-ant-api03-" + "Ab3" * 20}])
+async def test_keys_are_no_options(
+    server: MessagesServer, orchestrator: AsyncAgentOrchestrator, option: Any
+) -> None:
+    """A key among the options of a call is refused before it is hashed, sent or stored."""
+    with pytest.raises(InputError):
+        await orchestrator.execute_agent("echo", "hi", **option)
+
+    assert server.request_count == 0
+
+
 async def test_too_large_task(server: MessagesServer, orchestrator: AsyncAgentOrchestrator) -> None:
     """A task beyond the limit is refused with both sizes, before anything is sent."""
     with pytest.raises(InputError, match=r"2,000,001.*2,000,000"):

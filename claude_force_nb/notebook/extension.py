@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import atexit
 from typing import Any, Callable, Dict
 
 from IPython.core.error import UsageError
 from IPython.core.magic import MagicsManager
 
 from .completion import Completion
+from .displays import register_displays, unregister_displays
 from .magics import AgentMagics
 from .notices import OneLineWarnings
 from .rewriting import MAGICS, Rewriter
 from .session import Session
-from .workflow_magic import WorkflowMagics, register_displays, unregister_displays
+from .workflow_magic import WorkflowMagics
 
 _ATTRIBUTE = "_claude_force_nb"
 
@@ -50,6 +52,7 @@ class Extension:
         self._rewriter.executing = True
         self._completion.register()
         self._warnings.install()
+        atexit.register(self.session.close)
 
     def unload(self) -> None:
         """Take back what :meth:`load` did."""
@@ -58,6 +61,7 @@ class Extension:
             self._shell.events.unregister(event, callback)
         self._completion.unregister()
         self._warnings.remove()
+        atexit.unregister(self.session.close)
         unregister_displays(self._shell)
         magics: MagicsManager = self._shell.magics_manager
         for kind, names in _registered().items():

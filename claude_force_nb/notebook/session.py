@@ -64,10 +64,17 @@ class Session:
         if failure is not None:
             sys.last_type, sys.last_value = type(failure), failure
             sys.last_traceback = failure.__traceback__
-        current = sys.modules.get("claude_force_nb.current")
-        made = current.made_orchestrator() if current else None
+        made = _made_orchestrator()
         if made is not None:
             made.release_threads()
+
+    def close(self) -> None:
+        """Close the connections at the end of the process, where the loop has stopped by then."""
+        from IPython.core.async_helpers import get_asyncio_loop
+
+        made, loop = _made_orchestrator(), get_asyncio_loop()
+        if made is not None and not loop.is_running() and not loop.is_closed():
+            loop.run_until_complete(made.close())
 
     async def _guarded(self, work: Awaitable[Any], of_cell: bool) -> Any:
         try:
@@ -161,6 +168,12 @@ class Session:
 
 def _only(results: AgentResults) -> Any:
     return results[0] if len(results) == 1 else results
+
+
+def _made_orchestrator() -> Optional[AsyncAgentOrchestrator]:
+    """The notebook's orchestrator if there is one; none is made, nothing is imported."""
+    current = sys.modules.get("claude_force_nb.current")
+    return current.made_orchestrator() if current else None
 
 
 def _caller_can_await() -> bool:

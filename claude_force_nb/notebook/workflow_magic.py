@@ -21,12 +21,6 @@ if TYPE_CHECKING:
     from ..requests import Task
     from ..workflow import Plan, Workflow, WorkflowResult
 
-_VALUES = {
-    "Workflow": "definition",
-    "WorkflowResult": "results",
-    "Forecast": "forecast",
-}
-
 
 @magics_class
 class WorkflowMagics(Magics):
@@ -201,23 +195,3 @@ def _parsed(line: str) -> Namespace:
     """Parse the line; to the parser an arrow of ASCII characters would be an option."""
     found: Namespace = parse_argstring(WorkflowMagics.workflow, line.replace("->", "→"))
     return found
-
-
-def register_displays(shell: Any) -> None:
-    """Let workflows and their results show themselves in *shell*; nothing is imported for it."""
-    formatter = shell.display_formatter.mimebundle_formatter
-    for name, module in _VALUES.items():
-        formatter.for_type_by_name(f"claude_force_nb.workflow.{module}", name, _bundle)
-
-
-def unregister_displays(shell: Any) -> None:
-    """Take back what :func:`register_displays` did."""
-    formatter = shell.display_formatter.mimebundle_formatter
-    for name, module in _VALUES.items():
-        formatter.pop(f"claude_force_nb.workflow.{module}.{name}", None)
-
-
-def _bundle(value: Any, include: Any = None, exclude: Any = None) -> Any:
-    from .workflow_view import display_formatters
-
-    return display_formatters()[type(value).__name__](value)
