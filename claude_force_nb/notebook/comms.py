@@ -29,7 +29,6 @@ class CommPump:
         self._stop: Optional[Stop] = None
 
     def open(self, kernel: Any, comm_ids: Iterable[str]) -> None:
-        return  # MUT
         """Let messages for *comm_ids* through, until :meth:`close`."""
         self._comm_ids.update(comm_ids)
         if self._stop is None:
