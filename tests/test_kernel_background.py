@@ -341,3 +341,30 @@ async def test_terminal_refuses() -> None:
     with pytest.raises(InputError, match="needs a notebook"):
         Session(SimpleNamespace(user_ns={})).run_in_background([])
     assert len(asyncio.all_tasks()) == 1
+
+
+def test_workflow_in_the_background(kernel: Kernel) -> None:
+    """``%%workflow --bg`` binds a handle, too; its cell shows the graph, then the result."""
+    first = kernel.collect(kernel.submit(f"%%workflow echo -> critic --bg -o flow {SLOW} flow"))
+    early = kernel.evaluate("(flow.ended, flow.result)")
+    wait_until_ended(kernel, "flow")
+    cell = kernel.run("print(type(await flow).__name__, flow.state)")
+
+    assert first.elapsed_s < 0.6 and early == "(False, None)"
+    assert cell.streams["stdout"].strip() == "WorkflowResult done"
+    assert set(first.outputs[0]) == {"text/html", "text/plain"} and "2 done" in first.text
+
+
+def test_workflow_is_cancelled_whole(kernel: Kernel) -> None:
+    """A workflow in the background is stopped by its variable, not by the agent of one step."""
+    kernel.run(f"%%workflow echo -> critic --bg -o graph {LONG} graph")
+    by_agent = kernel.run("%agents cancel echo")
+    kernel.run("%agents cancel graph")
+    wait_until_ended(kernel, "graph")
+
+    assert "Nothing called echo" in by_agent.stderr and "graph" in by_agent.stderr
+    assert kernel.evaluate("{step.state for step in graph.result.values()}") in (
+        "{'cancelled'}",
+        "{'cancelled', 'skipped'}",
+        "{'skipped', 'cancelled'}",
+    )

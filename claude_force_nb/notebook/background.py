@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
+from collections import Counter, deque
 from typing import TYPE_CHECKING, Any, Callable, Deque, Dict, Generator, List, Optional, Sequence
 
 from ..errors import InputError
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 KEPT = 50
 """How many ended background runs are remembered, for their names and their last update."""
+
+TOLD = 4
+"""Of more runs than this the ``repr`` of a handle tells only how many are in which state."""
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +46,11 @@ class BackgroundRun:
     def runs(self) -> Sequence[Run]:
         """What runs, one for each agent, in the order given."""
         return self._work.runs
+
+    @property
+    def separable(self) -> bool:
+        """Whether one of the runs can be stopped without the others; steps of a workflow cannot."""
+        return self._work.separable
 
     @property
     def ended(self) -> bool:
@@ -105,7 +113,11 @@ class BackgroundRun:
             logger.exception("a background run could not show its result")
 
     def __repr__(self) -> str:
-        told = ", ".join(_told(run) for run in self.runs)
+        if len(self.runs) > TOLD:
+            states = Counter(run.state for run in self.runs)
+            told = ", ".join(f"{count} {state}" for state, count in states.items())
+        else:
+            told = ", ".join(_told(run) for run in self.runs)
         return f"<background run{'s' if len(self.runs) > 1 else ''}: {told}>"
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Dict[str, Any]:
@@ -177,12 +189,14 @@ class Background:
 
 
 def _names(handle: BackgroundRun) -> List[str]:
-    return [*([handle.name] if handle.name else []), *(run.agent_name for run in handle.runs)]
+    agents = [run.agent_name for run in handle.runs] if handle.separable else []
+    return [*([handle.name] if handle.name else []), *agents]
 
 
 def _stopped(handle: BackgroundRun, name: str) -> List[Run]:
+    if name != "all" and name not in _names(handle):
+        return []
     whole = name in ("all", handle.name)
     chosen = [run for run in handle.runs if not run.ended and (whole or run.agent_name == name)]
-    if chosen:
-        handle.cancel(chosen)
+    handle.cancel(chosen)
     return chosen

@@ -104,7 +104,7 @@ class Session:
         """
         work = self._work(jobs, quiet=quiet, mode=mode, timeout_s=timeout_s)
         # Bound first: whatever the display does, the answers are there.
-        results: AgentResults = await work.wait(lambda outcome: self._bind(out, _only(outcome)))
+        results: AgentResults = await work.wait(lambda outcome: self.bind(out, _only(outcome)))
         self._raise_failures(results)
         return results
 
@@ -124,9 +124,21 @@ class Session:
         """
         self.check_background()
         work = self._work(jobs, quiet=quiet, mode=mode, timeout_s=timeout_s, background=True)
-        handle = BackgroundRun(work, out or "", self._raise_failures)
+        return self.go_on_in_background(work, out, self._raise_failures)
+
+    def go_on_in_background(
+        self, work: Work, out: Optional[str], check: Callable[[Any], None]
+    ) -> BackgroundRun:
+        """Keep *work*, which has started, and bind a handle to *out*.
+
+        Args:
+            work: What runs; its view was told that nobody waits.
+            out: Variable that gets the handle.
+            check: Raises the error of an outcome that must fail the cell that awaits it.
+        """
+        handle = BackgroundRun(work, out or "", check)
         self.background.add(handle)
-        self._bind(out, handle)
+        self.bind(out, handle)
         return handle
 
     def check_background(self) -> None:
@@ -148,7 +160,8 @@ class Session:
 
         return agents_work(self.shell, self.orchestrator, jobs, background=background, **how)
 
-    def _bind(self, out: Optional[str], value: Any) -> None:
+    def bind(self, out: Optional[str], value: Any) -> None:
+        """Give the notebook's variable *out*, if there is one, a value."""
         if out is not None:
             self.shell.user_ns[out] = value
 

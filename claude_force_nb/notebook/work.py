@@ -39,6 +39,7 @@ class Work:
         outcome: Gives what has come out so far; called at the end, and whenever somebody asks.
         bundle: Shows an outcome for good.
         content: Makes the HTML to show meanwhile; by default a row for each run.
+        told: Sums up an outcome in a line; by default the states of the runs.
         quiet: Show nothing before the end.
         background: The cell does not wait, so its output must begin while it still runs.
 
@@ -54,12 +55,14 @@ class Work:
         outcome: Callable[[], Any],
         bundle: Callable[[Any], Bundle],
         content: Optional[Callable[[], str]] = None,
+        told: Optional[Callable[[Any], str]] = None,
         quiet: bool = False,
         background: bool = False,
     ) -> None:
         self.runs = list(runs)
         self.outcome = outcome
         self.bundle = bundle
+        self._told = told
         self.view = view_for(shell, self.runs, quiet, content, self.stop, background=background)
         self.ended = False
         self._tasks: List[asyncio.Task[Any]] = []
@@ -73,6 +76,11 @@ class Work:
             task.add_done_callback(functools.partial(_close, runs))
             self._tasks.append(task)
             self._task_of.update(dict.fromkeys(runs, task))
+
+    @property
+    def separable(self) -> bool:
+        """Whether a run can be stopped without the others."""
+        return len(self._tasks) == len(self.runs)
 
     def stop(self, runs: Optional[Sequence[Run]] = None) -> None:
         """Cancel the tasks of *runs*, by default of all; to be called on their loop."""
@@ -99,8 +107,11 @@ class Work:
                 at_end(outcome)
             await self.finish()
         if interrupted:
-            raise Interrupted(", ".join(f"{run.agent_name} {run.state}" for run in self.runs))
+            raise Interrupted(self._told(outcome) if self._told else self._states())
         return outcome
+
+    def _states(self) -> str:
+        return ", ".join(f"{run.agent_name} {run.state}" for run in self.runs)
 
     async def follow(self) -> None:
         """Wait where no cell does, then show the outcome in the cell that began it."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from argparse import Namespace
 from typing import TYPE_CHECKING, Any, List, Optional, Tuple
 
@@ -11,8 +10,6 @@ from IPython.core.magic_arguments import argument, magic_arguments, parse_argstr
 
 from ..errors import ClaudeForceError, InputError
 from ..settings import MODES
-from .foreground import ForegroundWait, Interrupted
-from .live import view_for
 from .options import refuse_secrets, variable_name
 from .session import Session
 from .tables import show_table
@@ -20,6 +17,7 @@ from .tables import show_table
 if TYPE_CHECKING:
     from ..requests import Task
     from ..workflow import Plan, Workflow, WorkflowResult
+    from .work import Work
 
 
 @magics_class
@@ -52,6 +50,7 @@ class WorkflowMagics(Magics):
         "--cache", choices=MODES, metavar="MODE", help="auto, refresh, off, replay or strict."
     )
     @argument("--dry-run", action="store_true", help="Show what would be sent; send nothing.")
+    @argument("--bg", action="store_true", help="Go on in the background; -o binds a handle.")
     @argument("-q", "--quiet", action="store_true", help="Show nothing until the end.")
     @argument("--allow-secrets", action="store_true", help="Insert values that look like keys.")
     @cell_magic
@@ -89,7 +88,7 @@ class WorkflowMagics(Magics):
             raise self.session.usage_error(error) from error
         if found.dry_run:
             return self.session.dispatch(lambda: self._forecast(plan, out))
-        return self.session.dispatch(lambda: self._run(plan, out, found.quiet))
+        return self.session.dispatch(lambda: self._run(plan, found, out))
 
     @no_var_expand
     @line_magic
@@ -155,33 +154,40 @@ class WorkflowMagics(Magics):
         if out is not None:
             self.session.shell.user_ns[out] = found
 
-    async def _run(self, plan: Plan, out: Optional[str], quiet: bool) -> None:
-        """Run *plan*, show it, bind its result, and wait.
+    async def _run(self, plan: Plan, found: Namespace, out: Optional[str]) -> None:
+        """Run *plan*, show it, bind its result, and wait unless it is for the background.
 
         Raises:
             UsageError: A step failed; the others are shown and bound all the same.
             Interrupted: The user interrupted.
         """
+        if found.bg:
+            self.session.check_background()
+        work = self._work(plan, found)
+        if found.bg:
+            self.session.go_on_in_background(work, out, self._raise_failures)
+        else:
+            result = await work.wait(lambda result: self.session.bind(out, result))
+            self._raise_failures(result)
+
+    def _work(self, plan: Plan, found: Namespace) -> Work:
         from ..workflow import Execution
+        from .work import Work
         from .workflow_view import live_html, result_bundle
 
-        shell = self.session.shell
         execution = Execution(plan)
-        view = view_for(shell, plan.all_runs, quiet, lambda: live_html(plan))
-        view.start()
-        task = asyncio.ensure_future(execution.run())
-        wait = ForegroundWait([task])
-        try:
-            interrupted = await wait.wait()
-        finally:
-            result = execution.result
-            await view.finish(result_bundle(result))
-            if out is not None:
-                shell.user_ns[out] = result
-            task.add_done_callback(lambda done: done.cancelled() or done.exception())
-        if interrupted:
-            raise Interrupted(result.summary)
-        self._raise_failures(result)
+        work = Work(
+            self.session.shell,
+            plan.all_runs,
+            outcome=lambda: execution.result,
+            bundle=result_bundle,
+            content=lambda: live_html(plan),
+            told=lambda result: str(result.summary),
+            quiet=found.quiet,
+            background=found.bg,
+        )
+        work.start([(plan.all_runs, execution.run())])
+        return work
 
     def _raise_failures(self, result: WorkflowResult) -> None:
         if result.success:
