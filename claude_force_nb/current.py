@@ -8,7 +8,6 @@ from .orchestrator import AsyncAgentOrchestrator
 from .records import AgentResult
 from .requests import Task
 
-
 _current: Optional[AsyncAgentOrchestrator] = None
 
 

@@ -41,13 +41,13 @@ LAYERS = {
     "deadlines": 4,
     "requests": 5,
     "attempts": 5,
-    "orchestrator": 6,
-    # The orchestrator's execute_workflow and the workflow's steps call each other.
-    "workflow": 6,
-    "current": 7,
-    "notebook": 8,
-    "cli": 9,
-    "__init__": 10,
+    "execution": 6,
+    "workflow": 7,
+    "orchestrator": 8,
+    "current": 9,
+    "notebook": 10,
+    "cli": 11,
+    "__init__": 12,
 }
 
 

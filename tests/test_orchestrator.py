@@ -19,7 +19,7 @@ from claude_force_nb import (
     ResponseCache,
 )
 from claude_force_nb.errors import AgentNotFound, CacheMiss, InputError, MissingKey
-from claude_force_nb.orchestrator import RECENT_REQUESTS
+from claude_force_nb.execution import RECENT_REQUESTS
 from claude_force_nb.runs import Run
 
 pytestmark = pytest.mark.essential

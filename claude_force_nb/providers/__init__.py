@@ -1,1 +1,1 @@
-"""Ways to get an answer; interchangeable behind :class:`~claude_force_nb.providers.base.Provider`."""
+"""Ways to get an answer; interchangeable, as :mod:`.base` says."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import abc
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Mapping, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 
 from ..agents import did_you_mean
 from ..errors import InputError, WorkflowError
+from ..execution import RequestRunner
 from ..records import AgentRequest
 from ..requests import Task, prompt_metadata
 from ..runs import Run
@@ -15,9 +16,6 @@ from ..settings import MODES, one_of, positive
 from .definition import ITEM, TASK, Step, Workflow, names_in
 from .expressions import Condition, Scalar, Scope, plain_value
 from .tasks import Outputs, Tasks
-
-if TYPE_CHECKING:
-    from ..orchestrator import AsyncAgentOrchestrator
 
 MAX_ITEMS = 1_000
 MAX_RUNS = 10_000
@@ -73,7 +71,7 @@ class Plan:
 
     def __init__(
         self,
-        orchestrator: AsyncAgentOrchestrator,
+        orchestrator: RequestRunner,
         workflow: Workflow,
         task: Optional[Task] = None,
         variables: Optional[Mapping[str, Any]] = None,
