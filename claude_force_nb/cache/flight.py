@@ -16,6 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Callable, Dict, List, Optional, Tuple, TypeVar
 
 from .lock import HEARTBEAT_S, FileLock, Sighting
+from .lookup import Lookup
 
 T = TypeVar("T")
 Waiter = Tuple[asyncio.AbstractEventLoop, "asyncio.Future[None]"]
@@ -102,19 +103,37 @@ class Flights:
 class Flight:
     """One try at a key: ``async with cache.flight(key) as flight``.
 
+    Args:
+        flights: Who else is flying.
+        key: What for.
+        alone: Wait for nobody.
+        again: Looks the answer up once more, in a worker thread as soon as we lead: between the
+            caller's lookup and that, somebody may have finished.
+
     Attributes:
         leader: Whether it is ours to call. If not, somebody else has just finished: look the
             answer up again, and if there is none (their call failed), enter a new flight.
+        found: What *again* gave, if it was called.
     """
 
-    def __init__(self, flights: Flights, key: str, *, alone: bool = False) -> None:
+    def __init__(
+        self,
+        flights: Flights,
+        key: str,
+        *,
+        alone: bool = False,
+        again: Optional[Callable[[], Lookup]] = None,
+    ) -> None:
         self.leader = True
+        self.found: Optional[Lookup] = None
+        self._again = again
         self._flights = flights
         self._key = key
         self._alone = alone
         self._deadline = time.monotonic() + flights.deadline_s
         self._lock: Optional[FileLock] = None
-        self._heart: Optional[asyncio.Task[None]] = None
+        self._heart: Optional[asyncio.TimerHandle] = None
+        self._beaten: Optional[Future[None]] = None
         self._last: Optional[Future[bool]] = None
 
     async def __aenter__(self) -> Flight:
@@ -136,15 +155,22 @@ class Flight:
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
+        if not self._alone:
+            await asyncio.shield(asyncio.wrap_future(self._end()))
+
+    async def finish(self, work: Callable[[], object]) -> None:
+        """Do *work*, such as storing the answer, in a worker thread, and let the others in.
+
+        It is done even if the caller is cancelled meanwhile, and costs one change of threads
+        instead of two.
+        """
         if self._alone:
-            return
-        heart, self._heart = self._heart, None
-        if heart is not None:
-            heart.cancel()
-        released = self._end()
-        if heart is not None:
-            await asyncio.wait([heart])
-        await asyncio.shield(asyncio.wrap_future(released))
+            self._flights.enter()
+            done: Future[Any] = self._flights.submit(work)
+            self._flights.leave()
+        else:
+            done = self._end(work)
+        await asyncio.shield(asyncio.wrap_future(done))
 
     async def _wait_for_twin(self, waiter: Waiter) -> bool:
         """Wait for the leader of this process; whether it landed before the deadline."""
@@ -159,14 +185,20 @@ class Flight:
         watch = _Watch()
         delay_s = _FIRST_POLL_S
         while True:
-            if await self._in_thread(lambda: self._try_once(watch)):
+            if await self._in_thread(lambda: self._try(watch)):
                 break
             if self._remaining_s() <= 0:
                 return  # fail open, without the lock
             await asyncio.sleep(min(delay_s, self._remaining_s()))
             delay_s = min(delay_s * 1.5, _SLOWEST_POLL_S)
         if self.leader and self._lock is not None and self._lock.held:
-            self._heart = asyncio.get_running_loop().create_task(self._beat(self._lock))
+            self._beat(self._lock)
+
+    def _try(self, watch: _Watch) -> bool:
+        over = self._try_once(watch)
+        if over and self.leader and self._again is not None:
+            self.found = self._again()
+        return over
 
     def _try_once(self, watch: _Watch) -> bool:
         """One step in a worker thread; whether the wait is over."""
@@ -202,22 +234,26 @@ class Flight:
             self._last = future
             raise
 
-    async def _beat(self, lock: FileLock) -> None:
-        while True:
-            await asyncio.sleep(HEARTBEAT_S)
-            await asyncio.wrap_future(self._flights.submit(lock.beat))
+    def _beat(self, lock: FileLock) -> None:
+        """Show a sign of life now and then; the first one is the new file itself."""
+        if self._heart is not None and (self._beaten is None or self._beaten.done()):
+            self._beaten = self._flights.submit(lock.beat)
+        self._heart = asyncio.get_running_loop().call_later(HEARTBEAT_S, self._beat, lock)
 
-    def _end(self) -> Future[None]:
-        """Give up the lock and wake the twins, in a worker thread, even if we are cancelled."""
+    def _end(self, work: Callable[[], object] = lambda: None) -> Future[None]:
+        """Do *work*, give up the lock and wake the twins, in a worker thread, come what may."""
+        if self._heart is not None:
+            self._heart.cancel()
         key, flights, last = self._key, self._flights, self._last
 
         def land() -> None:
             try:
                 if last is not None:
                     concurrent.futures.wait([last])
+                work()
+            finally:
                 if self._lock is not None:  # made by the thread that was just waited for
                     self._lock.release()
-            finally:
                 flights.land(key)
 
         self._alone = True

@@ -6,6 +6,7 @@ exception, apart from strict mode, which asks for one.
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 import time
@@ -164,15 +165,21 @@ class SignedCache:
         self._memory.put(address.key, (body, result.output, path, fresh_until, good_until))
         return bool(path or self._memory.max_entries)
 
-    def flight(self, key: str) -> Flight:
+    def flight(self, key: str, request: Optional[AgentRequest] = None) -> Flight:
         """Make one call where several want the same answer.
 
         ``async with cache.flight(key) as flight`` lets one of all who want *key* in, on this
         machine and on others that share the directory, with ``flight.leader`` true: it looks
         up once more, calls and stores. The others come in when it is done, with ``leader``
         false: they look up, and if that is a miss, the call failed and they fly again.
+
+        Args:
+            key: The key of the request.
+            request: The request itself; then the leader has looked up once more already, with
+                ``flight.found`` as the outcome.
         """
-        return Flight(self._flights, key, alone=not self.enabled or not is_key(key))
+        again = None if request is None else functools.partial(self._look_again, request)
+        return Flight(self._flights, key, alone=not self.enabled or not is_key(key), again=again)
 
     def expired(self, entry: Entry) -> bool:
         """Whether *entry*'s time is over, by its own expiry or by this cache's."""
@@ -186,6 +193,14 @@ class SignedCache:
         except (ValueError, TypeError) as error:
             self._notices.once("no-key", f"A request cannot be cached: {error}.")
             return None
+
+    def _look_again(self, request: AgentRequest) -> Lookup:
+        """Look up after a miss that was counted; only a hit is news."""
+        address = self._address(request)
+        found = _DISABLED if address is None else self._find(address.key, address.canonical)
+        if found.hit:
+            self._counters.looked_up(found.status, found.entry)
+        return found
 
     def _find(self, key: str, canonical: Optional[bytes]) -> Lookup:
         now = self._clock()
@@ -214,13 +229,13 @@ class SignedCache:
         """Judge a genuine entry: is it about this very request, and still good?"""
         entry = reading.entry
         assert entry is not None
-        key = entry.key
+        key, created = entry.key, entry.created
         if canonical is not None and not entry.answers(canonical):
             return Lookup("unreadable", None, key, "another_request", reading.path)
         good_until = entry.good_until(self._ttl_s)
         if now >= good_until:
             return Lookup("expired", entry, key, "", reading.path)
-        if entry.created > now + CLOCK_TOLERANCE_S:
+        if created > now + CLOCK_TOLERANCE_S:
             self._notices.once("clock", "A cache entry comes from the future: check the clock.")
         self._note_hit(store, reading, entry, now, good_until)
         return Lookup("hit", entry, key, "", reading.path)
@@ -235,8 +250,10 @@ class SignedCache:
             used = now
         if reading.outdated:
             self._write(entry.key, entry.body)
-        held = (entry.body, entry.response, reading.path, used + self.touch_after_s, good_until)
-        self._memory.put(entry.key, held)
+        if self._memory.max_entries:
+            fresh_until = used + self.touch_after_s
+            held = (entry.body, entry.response, reading.path, fresh_until, good_until)
+            self._memory.put(entry.key, held)
 
     def _missed(self, store: EntryStore, key: str, reading: Reading) -> Lookup:
         """Say what is wrong with a file that cannot be served, and put a bad one aside."""

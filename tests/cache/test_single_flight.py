@@ -123,6 +123,88 @@ async def test_nothing_is_left_behind(cache: ResponseCache) -> None:
     assert not any(thread.is_alive() for thread in threads)
 
 
+async def test_leader_looks_again(cache: ResponseCache) -> None:
+    """Who leads has looked once more: an answer stored since the lookup is found."""
+    cache.store(REQUEST, make_result("stored meanwhile"))
+
+    async with cache.flight(KEY, REQUEST) as flight:
+        assert flight.leader
+        assert flight.found is not None
+        assert flight.found.entry is not None
+        assert flight.found.entry.response == "stored meanwhile"
+
+
+async def test_look_again_counts_no_miss(cache: ResponseCache) -> None:
+    """Looking once more is not another miss."""
+    cache.lookup(REQUEST)
+
+    async with cache.flight(KEY, REQUEST) as flight:
+        assert flight.found is not None
+        assert not flight.found.hit
+
+    assert cache.get_stats()["misses"] == 1
+
+
+async def test_finish_stores_before_others_come_in(cache: ResponseCache) -> None:
+    """A twin that waited finds what the leader stored while finishing, and the lock is gone."""
+
+    async def follow() -> bool:
+        async with cache.flight(KEY) as flight:
+            return not flight.leader and cache.lookup(REQUEST).hit
+
+    async with cache.flight(KEY) as flight:
+        follower = asyncio.ensure_future(follow())
+        await asyncio.sleep(0)
+        await flight.finish(lambda: cache.store(REQUEST, make_result()))
+        assert not lock_file(cache).exists()
+
+    assert await follower
+
+
+async def test_finish_survives_cancelling(cache: ResponseCache) -> None:
+    """An answer that is being stored is stored although its task is cancelled."""
+    began, go_on = threading.Event(), threading.Event()
+
+    def store_slowly() -> None:
+        began.set()
+        go_on.wait(10)
+        cache.store(REQUEST, make_result())
+
+    async def lead() -> None:
+        async with cache.flight(KEY) as flight:
+            await flight.finish(store_slowly)
+
+    leader = asyncio.ensure_future(lead())
+    await asyncio.get_running_loop().run_in_executor(None, began.wait, 10)
+    leader.cancel()
+    await asyncio.wait([leader])
+    go_on.set()
+
+    async with cache.flight(KEY):
+        assert cache.lookup(REQUEST).hit
+    assert leader.cancelled()
+
+
+async def test_lonely_flight_finishes_too(cache: ResponseCache) -> None:
+    """Work is also done where there is nobody to wait for."""
+    done: List[bool] = []
+
+    async with cache.flight("not a key") as flight:
+        await flight.finish(lambda: done.append(True))
+
+    assert done == [True]
+
+
+async def test_heart_beats(cache: ResponseCache) -> None:
+    """While a flight lasts its lock file's time changes."""
+    async with cache.flight(KEY):
+        os.utime(lock_file(cache), (1, 1))
+        deadline = time.monotonic() + 10
+        while lock_file(cache).stat().st_mtime == 1:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.05)
+
+
 async def test_failing_leader_lets_the_next_try(cache: ResponseCache) -> None:
     """When the leader raises, who waited comes in and can lead another flight."""
     waiting = asyncio.Event()
