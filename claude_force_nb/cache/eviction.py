@@ -2,7 +2,8 @@
 
 Keys are hashes, so each folder is a fair sample of the whole: when one group of folders keeps to
 its share by dropping what was used longest ago, the cache keeps to its size and behaves like one
-big LRU. A pass looks at one group only, however many entries there are.
+big LRU. A look at the files concerns one group only, however many entries there are, and serves
+for several passes: it also tells which files go next, and one that was used since is left out.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Dict, Iterable, Iterator, List, NamedTuple, Tuple
 
 from .store import ENTRY_NAME, EntryStore, remove
 
-PASS_EVERY = 16  # writes; a pass costs about as much as the writes it follows
+PASS_EVERY = 16  # writes; a look costs about as much as the writes it follows
 MIN_GROUP_ENTRIES = 64  # with fewer, chance decides too much which entries are dropped
 SHARDS = 256
 LITTER_AGE_S = 3600.0
@@ -95,11 +96,24 @@ class _Group:
 
     ``size_bytes`` is a lower bound: what the last pass left, and what was written here since.
     After ``look_after`` writes the group is looked at again, for other kernels write too.
+    ``next_names`` are the files to drop next, the oldest last, all used at ``next_before_ns`` or
+    earlier; they are kept for full groups only.
     """
 
     size_bytes: float = 0.0
     writes: int = 0
     look_after: float = math.inf
+    next_names: List[str] = field(default_factory=list)
+    next_before_ns: int = 0
+
+
+def _plan(group: _Group, files: List[FileInfo], dropped: int) -> None:
+    """Note the older half of what is left of *files* as what goes next."""
+    count = dropped + (len(files) - dropped) // 2
+    following = heapq.nsmallest(count, files)[dropped:]
+    if following:
+        group.next_before_ns = following[-1].mtime_ns
+        group.next_names = [os.path.basename(info.path) for info in reversed(following)]
 
 
 @dataclass
@@ -139,11 +153,11 @@ class Evictor:
             group.size_bytes += size_bytes
             group.writes += 1
             due = self._due(group)
-        return self._pass(index) if due else 0
+        return self._pass(index, group) if due else 0
 
     def trim(self) -> int:
         """Bring every group within its share; how many entries were dropped."""
-        return sum(self._pass(index) for index in range(self._count))
+        return sum(self._look(index) for index in range(self._count))
 
     def after_fork(self) -> None:
         """Replace a lock that another thread of the parent may have held."""
@@ -153,32 +167,72 @@ class Evictor:
     def _budget_bytes(self) -> float:
         return self.max_size_bytes / self._count
 
+    @property
+    def _target_bytes(self) -> float:
+        return self._budget_bytes * _FILL
+
     def _due(self, group: _Group) -> bool:
         if group.size_bytes > self._budget_bytes or group.writes >= group.look_after:
             return True
         return group.look_after == math.inf and self._writes % PASS_EVERY == 0
 
-    def _pass(self, index: int) -> int:
+    def _pass(self, index: int, group: _Group) -> int:
+        if group.size_bytes <= self._budget_bytes:
+            return self._look(index)
+        dropped = self._drop_next(group)
+        if group.size_bytes <= self._target_bytes:
+            return dropped
+        return dropped + self._look(index)
+
+    def _drop_next(self, group: _Group) -> int:
+        """Drop what the last look found to go next; how many.
+
+        When a file is gone already another kernel is at work here: then what that look found is
+        forgotten, and the caller looks again.
+        """
+        dropped, freed_bytes = 0, 0
+        surplus_bytes = group.size_bytes - self._target_bytes
+        while group.next_names and freed_bytes < surplus_bytes:
+            name = group.next_names.pop()
+            path = f"{self.store.root}/{name[:2]}/{name}"
+            try:
+                status = os.lstat(path)
+            except OSError:
+                group.next_names = []
+                break
+            if status.st_mtime_ns <= group.next_before_ns and remove(path):
+                dropped += 1
+                freed_bytes += status.st_size
+        with self._lock:
+            group.writes = 0
+            group.size_bytes -= freed_bytes
+        return dropped
+
+    def _look(self, index: int) -> int:
         shards = [f"{self.store.root}/{number:02x}" for number in range(index, SHARDS, self._count)]
         files, litter = listing(shards)
         for path in litter:
             remove(path)
-        total = sum(info.size_bytes for info in files)
-        dropped, freed_bytes = 0, 0
-        if total > self._budget_bytes:
-            for victim in surplus(files, self._budget_bytes * _FILL):
-                dropped += remove(victim.path)
-                freed_bytes += victim.size_bytes
-        self._learn(index, total - freed_bytes, total, len(files))
-        return dropped
+        total_bytes = sum(info.size_bytes for info in files)
+        victims: List[FileInfo] = []
+        if total_bytes > self._budget_bytes:
+            victims = list(surplus(files, self._target_bytes))
+        gone = [info.size_bytes for info in victims if remove(info.path)]
+        group = _Group(total_bytes - sum(info.size_bytes for info in victims))
+        if victims:
+            _plan(group, files, len(victims))
+        self._learn(index, group, total_bytes, len(files))
+        return len(gone)
 
-    def _learn(self, index: int, left_bytes: float, seen_bytes: int, seen_entries: int) -> None:
+    def _learn(self, index: int, group: _Group, seen_bytes: int, seen_entries: int) -> None:
         with self._lock:
-            room = (self._budget_bytes - left_bytes) / self._mean_bytes
-            self._groups[index] = _Group(left_bytes, 0, max(PASS_EVERY, room))
+            room = (self._budget_bytes - group.size_bytes) / self._mean_bytes
+            # Twice the room: a group that fills up as expected is dropped from before that.
+            group.look_after = max(PASS_EVERY, 2 * room)
+            self._groups[index] = group
             if not seen_entries:
                 return
-            # A group is a fair sample; a few passes settle the mean.
+            # A group is a fair sample; a few looks settle the mean.
             self._mean_bytes += (seen_bytes / seen_entries - self._mean_bytes) / 2
             wanted = self._wanted_groups()
             if not wanted <= self._count <= 2 * wanted:

@@ -74,6 +74,65 @@ def test_used_entries_stay(tmp_path: Path) -> None:
     assert cache.get_stats()["evictions"] > 400
 
 
+def counted_listings(monkeypatch: pytest.MonkeyPatch) -> List[object]:
+    """A list that grows with every folder that is listed."""
+    listed: List[object] = []
+    scandir = os.scandir
+
+    def count(path: str) -> object:
+        listed.append(path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", count)
+    return listed
+
+
+def test_one_look_serves_several_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full cache is listed far less often than it drops something."""
+    cache = make_cache(tmp_path, max_size_mb=0.2)
+    for number in range(300):
+        cache.store(make_request(str(number)), make_result("x" * 1_000))
+    listed, before = counted_listings(monkeypatch), cache.get_stats()["evictions"]
+    listed.clear()
+
+    for number in range(300, 1_300):
+        cache.store(make_request(str(number)), make_result("x" * 1_000))
+
+    dropped = cache.get_stats()["evictions"] - before
+    assert dropped > 900
+    assert len(listed) < 256 * dropped / 24  # a pass drops 12
+
+
+def test_use_after_the_look_saves_an_entry(tmp_path: Path) -> None:
+    """What is used between the look and the passes that it serves is not dropped."""
+    cache = make_cache(tmp_path, max_size_mb=0.1)
+    cache.touch_after_s = 0.0
+    evictor, number = cache._disk._evictor, 0
+    while evictor is None or not any(group.next_names for group in evictor._groups.values()):
+        cache.store(make_request(str(number)), make_result("x" * 1_000))
+        evictor, number = cache._disk._evictor, number + 1
+    kept = {name for group in evictor._groups.values() for name in group.next_names}
+    saved = [n for n in range(number) if f"{request_key(make_request(str(n)))}.json" in kept][:3]
+    for used in saved:
+        assert cache.lookup(make_request(str(used))).hit
+
+    for other in range(number, number + 40):
+        cache.store(make_request(str(other)), make_result("x" * 1_000))
+
+    assert len(saved) == 3
+    assert [cache.lookup(make_request(str(used))).hit for used in saved] == [True] * 3
+
+
+def test_two_kernels_keep_to_the_size(tmp_path: Path) -> None:
+    """Kernels that drop the same old entries notice it, and stay within the bound together."""
+    kernels = [make_cache(tmp_path, max_size_mb=0.2) for _ in range(3)]
+
+    for number in range(1_500):
+        kernels[number % 3].store(make_request(str(number)), make_result("x" * 1_000))
+
+    assert kernels[0].size(exact=True) <= 0.2 * 2**20 * 1.4
+
+
 def test_large_answer_is_not_dropped_at_once(tmp_path: Path) -> None:
     """An answer larger than its share is kept: somebody has just paid for it."""
     cache = make_cache(tmp_path, max_size_mb=0.1)
