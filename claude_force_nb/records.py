@@ -78,11 +78,12 @@ class AgentRequest:
     def document(self) -> Dict[str, Any]:
         """The request as JSON values; binary blocks are replaced by their SHA-256.
 
-        Prompt-cache marks are left out: they change the bill, never the answer.
+        What never changes the answer is left out: prompt-cache marks, which change the bill, and
+        ``metadata.user_id``, which tells the API's abuse detection who asks.
         """
-        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        fields = {name: getattr(self, name) for name in _REQUEST_FIELDS}
         fields["messages"] = [_without_payload(message) for message in self.messages]
-        fields["options"] = _without_payload(dict(self.options))
+        fields["options"] = _without_user(_without_payload(dict(self.options)))
         return fields
 
     def canonical(self) -> bytes:
@@ -108,7 +109,12 @@ class AgentRequest:
         return hash(self.canonical())
 
 
+_REQUEST_FIELDS = tuple(f.name for f in dataclasses.fields(AgentRequest))
+
+
 def _without_payload(value: Any) -> Any:
+    if isinstance(value, str):  # most values are; asking whether one is a Mapping is slow
+        return value
     if isinstance(value, Mapping):
         if value.get("type") == "base64" and isinstance(value.get("data"), str):
             digest = hashlib.sha256(value["data"].encode("ascii")).hexdigest()
@@ -117,6 +123,16 @@ def _without_payload(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_without_payload(item) for item in value]
     return value
+
+
+def _without_user(options: Dict[str, Any]) -> Dict[str, Any]:
+    """The options without ``metadata.user_id``; without ``metadata`` if nothing else is in it."""
+    metadata = options.get("metadata")
+    if not isinstance(metadata, dict) or "user_id" not in metadata:
+        return options
+    rest = {name: value for name, value in metadata.items() if name != "user_id"}
+    others = {name: value for name, value in options.items() if name != "metadata"}
+    return {**others, "metadata": rest} if rest else others
 
 
 @dataclass(frozen=True)

@@ -74,8 +74,9 @@ def test_any_change_is_another_request(changes: Dict[str, Any]) -> None:
             {**TEXT, "cache_control": {"type": "ephemeral"}}, {"source": PICTURE, "type": "image"}
         ),
         {"options": {"tools": [{"name": "t", "cache_control": {"type": "ephemeral"}}], "top_k": 1}},
+        {"options": {**REQUEST.options, "metadata": {"user_id": "u-1"}}},
     ],
-    ids=["order and kind of numbers", "marks in messages", "marks in tools"],
+    ids=["order and kind of numbers", "marks in messages", "marks in tools", "who asks"],
 )
 def test_same_meaning_is_the_same_request(changes: Dict[str, Any]) -> None:
     """What changes the bill or the spelling, never the answer, leaves the bytes alone."""
@@ -83,6 +84,15 @@ def test_same_meaning_is_the_same_request(changes: Dict[str, Any]) -> None:
 
     assert changed.canonical() == REQUEST.canonical()
     assert hash(changed) == hash(REQUEST)
+
+
+def test_other_metadata_counts() -> None:
+    """Only ``user_id`` is left out of ``metadata``, and the request as sent keeps even that."""
+    options = {"metadata": {"user_id": "u-1", "round": 1}}
+    request = dataclasses.replace(REQUEST, options=options)
+
+    assert request.document()["options"] == {"metadata": {"round": 1}}
+    assert request.options == {"metadata": {"user_id": "u-1", "round": 1}}
 
 
 def test_payloads_are_digests() -> None:
