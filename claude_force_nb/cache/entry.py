@@ -19,6 +19,7 @@ from .keys import Address, key_of
 COMPLETE_STOP_REASONS = frozenset(("end_turn", "stop_sequence", "tool_use"))
 TRUNCATED_STOP_REASONS = frozenset(("max_tokens", "model_context_window_exceeded"))
 _REQUEST_LINE = b'\n"request": '
+_RESPONSE_LINE = b',\n"response": '
 _REQUIRED = ("created", "expires", "response", "content", "usage", "cost_usd", "agent", "sample")
 _NUMBER_OR_NULL = (float, int, type(None))
 _KINDS = frozenset(
@@ -234,8 +235,10 @@ def encode_entry(
     content = list(result.metadata.get("content") or ())
     if content:
         canonical_json(content)  # refuses what JSON would silently change, such as number keys
-    head = {"key": address.key, "created": created, "expires": expires}
-    rest = {
+    document = {
+        "key": address.key,
+        "created": created,
+        "expires": expires,
         "response": result.output,
         "content": content,
         "resolved_model": result.model,
@@ -249,10 +252,10 @@ def encode_entry(
         "sample": request.sample,
         "request_id": result.request_id,
     }
-    _check_kinds({**head, **rest})
-    start, end = _encode(head), _encode(rest)
-    parts = (start[:-1].encode("ascii"), _REQUEST_LINE[1:] + address.canonical, end[1:].encode())
-    return b",\n".join(parts)
+    _check_kinds(document)
+    body = _encode(document).encode("utf-8")
+    start = body.index(_RESPONSE_LINE)  # a key and two numbers before it: none can contain this
+    return b"%b,%b%b%b" % (body[:start], _REQUEST_LINE, address.canonical, body[start:])
 
 
 def _check_kinds(document: Mapping[str, Any]) -> None:

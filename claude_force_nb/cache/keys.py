@@ -9,7 +9,7 @@ from typing import NamedTuple
 from ..records import AgentRequest
 
 _DOMAIN = b"cfnb/request/v1\0"
-_KEY = re.compile(r"[0-9a-f]{64}")
+_matches_key = re.compile(r"[0-9a-f]{64}").fullmatch
 
 
 class Address(NamedTuple):
@@ -50,4 +50,4 @@ def request_key(request: AgentRequest) -> str:
 
 def is_key(text: object) -> bool:
     """Whether *text* is a key and so safe as a file name: exactly 64 ASCII digits of 0-9a-f."""
-    return isinstance(text, str) and _KEY.fullmatch(text) is not None
+    return isinstance(text, str) and _matches_key(text) is not None

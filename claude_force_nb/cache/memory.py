@@ -43,11 +43,13 @@ class MemoryTier:
         """The entry of *key*, which becomes the most recently used."""
         if key not in self._entries:
             return None
-        with self._lock:
-            found = self._entries.get(key)
-            if found is not None:
-                self._entries.move_to_end(key)
-            return found
+        try:
+            # No lock: each of these is one step for other threads, and it would cost a third of
+            # a hit.
+            self._entries.move_to_end(key)
+            return self._entries[key]
+        except KeyError:  # dropped between the steps
+            return None
 
     def put(self, key: str, held: Held) -> None:
         """Hold an entry, dropping the least recently used beyond the bounds."""
@@ -58,7 +60,8 @@ class MemoryTier:
             self._entries[key] = held
             self._bytes += footprint_bytes(held)
             while self._entries and self._over_bounds():
-                self._drop(next(iter(self._entries)))
+                _, oldest = self._entries.popitem(last=False)
+                self._bytes -= footprint_bytes(oldest)
 
     def drop(self, key: str) -> bool:
         """Forget *key*; whether it was there."""

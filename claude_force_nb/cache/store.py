@@ -258,7 +258,9 @@ class EntryStore:
 
     def _writable_path(self, key: str) -> str:
         path = self.path(key)
-        return self._side_paths(key)[0] if self.is_foreign(path) else path
+        # Most keys are new: asking whether the file exists spares them a failing open.
+        foreign = os.access(path, os.F_OK) and self.is_foreign(path)
+        return self._side_paths(key)[0] if foreign else path
 
     def _signer_at(self, path: str) -> str:
         """Id of the key that the file at *path* names; empty if there is none or no such file."""
