@@ -107,7 +107,8 @@ def test_other_tasks_go_on(kernel: Kernel) -> None:
     """A task of the notebook keeps running while a cell waits for its answer."""
     kernel.run(
         "import asyncio\nticks = []\n"
-        "async def tick():\n    while True:\n        ticks.append(1)\n        await asyncio.sleep(.05)\n"
+        "async def tick():\n    while True:\n"
+        "        ticks.append(1)\n        await asyncio.sleep(.05)\n"
         "ticker = asyncio.ensure_future(tick())"
     )
     kernel.run("del ticks[:]")
@@ -361,6 +362,9 @@ def test_python_api_in_a_cell(kernel: Kernel) -> None:
         ("%%agent echo -m claude-so", "claude-sonnet"),
         ("%%agent echo\nLook at {{ unus", "unusual_name"),
         ("%agents u", "use"),
+        ("%%agent echo --cache re", "replay"),
+        ("%%workflow echo -> cri", "critic"),
+        ("%%workflow echo --dry", "--dry-run"),
     ],
 )
 def test_tab_completes(kernel: Kernel, code: str, expected: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any, List, Optional
 from ..settings import MODES
 from .session import Session
 
-_LINE = re.compile(r"\s*%%?agent\s")
+_LINE = re.compile(r"\s*%%?(agent|workflow)\s")
 _WORDS = re.compile(r"\s*%agents\s+\S*$")
 _CACHE_WORDS = re.compile(r"\s*%agents\s+cache\s+\S*$")
 _VARIABLE = re.compile(r"\{\{\s*(\w*)$")
@@ -67,18 +67,19 @@ class Completion:
         return None
 
     def _line_matches(self, line: str) -> List[str]:
-        from .magics import AgentMagics, _flags
-
         words = line.split()
+        of_workflow = words[0].endswith("workflow")
         previous = words[-1] if line.endswith((" ", "\t")) else (words[-2:] or [""])[0]
         fragment = _fragment(line)
         if fragment.startswith("-"):
-            return _starting(sorted(_flags(AgentMagics.agent.parser)), line)
+            return _starting(_flag_names(of_workflow), line)
         if previous in ("-m", "--model"):
             return _starting(_model_names(), line)
         if previous == "--cache":
             return _starting(list(MODES), line)
-        return _starting(self._session.orchestrator.library.names(), line)
+        library = self._session.orchestrator.library
+        names = [*library.names(), *(library.workflows() if of_workflow else ())]
+        return _starting(names, line)
 
 
 def _fragment(before: str) -> str:
@@ -92,6 +93,14 @@ def _fragment(before: str) -> str:
 def _starting(candidates: List[str], line: str) -> List[str]:
     fragment = _fragment(line)
     return [candidate for candidate in candidates if candidate.startswith(fragment)]
+
+
+def _flag_names(of_workflow: bool) -> List[str]:
+    from .magics import AgentMagics, _flags
+    from .workflow_magic import WorkflowMagics
+
+    magic = WorkflowMagics.workflow if of_workflow else AgentMagics.agent
+    return sorted(_flags(magic.parser))
 
 
 def _agents_words() -> List[str]:

@@ -6,11 +6,11 @@ from argparse import Namespace
 from typing import TYPE_CHECKING, Any, List, Optional, Tuple
 
 from IPython.core.magic import Magics, cell_magic, line_magic, magics_class, no_var_expand
-from IPython.core.magic_arguments import argument, magic_arguments, parse_argstring
+from IPython.core.magic_arguments import argument, magic_arguments
 
 from ..errors import ClaudeForceError, InputError
 from ..settings import MODES
-from .options import refuse_secrets, variable_name
+from .options import parsed_words, refuse_secrets, shell_words, variable_name
 from .session import Session
 from .tables import show_table
 
@@ -199,5 +199,4 @@ class WorkflowMagics(Magics):
 
 def _parsed(line: str) -> Namespace:
     """Parse the line; to the parser an arrow of ASCII characters would be an option."""
-    found: Namespace = parse_argstring(WorkflowMagics.workflow, line.replace("->", "→"))
-    return found
+    return parsed_words(WorkflowMagics.workflow.parser, shell_words(line.replace("->", "→")))
