@@ -83,7 +83,7 @@ def test_each_line_is_awaited(rewriter: Rewriter) -> None:
         "%%capture out\n%%agent a\nSay hi\n",
         "get_ipython().run_cell_magic('time', '', 'x')\n",
         "x = 1  # get_ipython().run_cell_magic('agent', '', '')\n",
-        "text = \"\"\"\nget_ipython().run_line_magic('agent', 'a')\n\"\"\"\n",
+        'text = """\nget_ipython().run_line_magic(\'agent\', \'a\')\n"""\n',
         "async def f():\n    def g():\n        %agent a Say hi\n",
         "def ask():\n    %agent a Say hi\n",
         "print('%agent a')\n",
