@@ -173,8 +173,10 @@ class Entry:
 
     def good_until(self, ttl_s: Optional[float] = None) -> float:
         """When it expires: at the writer's time, or *ttl_s* after it was made if that is sooner."""
-        theirs = math.inf if self.expires is None else self.expires
-        return theirs if ttl_s is None else min(theirs, self.created + ttl_s)
+        document = self.document  # once: every hit comes here
+        expires: Optional[float] = document["expires"]
+        theirs = math.inf if expires is None else expires
+        return theirs if ttl_s is None else min(theirs, document["created"] + ttl_s)
 
     def answers(self, canonical: bytes) -> bool:
         """Whether this is the answer to exactly the request with this *canonical* JSON."""

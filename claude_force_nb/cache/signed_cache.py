@@ -229,13 +229,13 @@ class SignedCache:
         """Judge a genuine entry: is it about this very request, and still good?"""
         entry = reading.entry
         assert entry is not None
-        key, created = entry.key, entry.created
+        key = entry.key
         if canonical is not None and not entry.answers(canonical):
             return Lookup("unreadable", None, key, "another_request", reading.path)
         good_until = entry.good_until(self._ttl_s)
         if now >= good_until:
             return Lookup("expired", entry, key, "", reading.path)
-        if created > now + CLOCK_TOLERANCE_S:
+        if entry.created > now + CLOCK_TOLERANCE_S:
             self._notices.once("clock", "A cache entry comes from the future: check the clock.")
         self._note_hit(store, reading, entry, now, good_until)
         return Lookup("hit", entry, key, "", reading.path)
