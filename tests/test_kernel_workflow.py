@@ -166,7 +166,8 @@ def test_running_again_resumes(kernel: Kernel, server: Any) -> None:
     text = (
         "%%workflow -o report\nsteps:\n"
         "- {id: first, agent: reader, task: '[[say one]]'}\n"
-        "- {id: flaky, agent: critic, retries: 1, task: '[[status 529 1]] [[say two]] {{ steps.first }}'}\n"
+        "- {id: flaky, agent: critic, retries: 1, "
+        "task: '[[status 529 1]] [[say two]] {{ steps.first }}'}\n"
         "- {id: last, agent: writer, task: 'end {{ steps.flaky }}'}\n"
     )
     failed = kernel.run(text)
