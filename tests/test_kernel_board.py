@@ -226,6 +226,17 @@ def test_click_is_answered_at_once(kernel: Kernel) -> None:
     assert other is False
 
 
+def test_ended_board_is_whole(kernel: Kernel) -> None:
+    """No open widget refers to a closed one: a reloaded page would then load none of them."""
+    sent = kernel.submit(f"{THREE}[[slow 5 0.1]] whole")
+    until(kernel, lambda: "t1" in shown(kernel))
+    kernel.collect(sent)
+    used = set(re.findall(r"IPY_MODEL_(\w+)", repr(kernel.widgets)))
+
+    assert used <= set(kernel.widgets)
+    assert len(kernel.widgets) == 5  # two widgets, their layouts, and the style of the text
+
+
 def test_old_boards_are_closed(kernel: Kernel) -> None:
     """However many cells have run, only the last boards are kept in the kernel's memory."""
     kernel.run("from claude_force_nb.notebook import monitor\nmonitor.KEPT_BOARDS = 2")

@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from typing import AbstractSet, Callable, Iterator, List, Sequence
 
+from ..records import OFFLINE_LABEL
 from ..runs import QUEUED, RUNNING, STATES, Run
 from .bundle import dollars, footer_text
 from .rendering import escaped, plain_html
@@ -95,7 +96,12 @@ def state_text(run: Run, now_s: float) -> str:
         parts.append(f"{run.elapsed_s:.0f} s")
     if run.attempt > 1:
         parts.append(f"attempt {run.attempt}")
-    return " · ".join(part for part in [*parts, run.model] if part)
+    return " · ".join(part for part in [*parts, _who(run)] if part)
+
+
+def _who(run: Run) -> str:
+    offline = run.request is not None and run.request.provider == "offline"
+    return OFFLINE_LABEL if offline else run.model
 
 
 def _wait_text(run: Run, now_s: float) -> str:

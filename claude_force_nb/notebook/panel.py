@@ -50,6 +50,7 @@ class Panel:
         lower = self._kit.HBox([self._body, side] if names else [self._body])
         top = [self._top(names, actions)] if several or not names else []
         self._box = self._kit.VBox([*top, lower])
+        self._frames = [*top, lower, side, *self._sides]
 
     @property
     def model_id(self) -> str:
@@ -71,7 +72,7 @@ class Panel:
         self._totals.value = totals
         self._body.value = body
         for button, over in zip(self._cancels, ended):
-            if over and not button.disabled:
+            if over:
                 button.description, button.disabled = CANCEL, True
         if self._cancel_all is not None and all(ended):
             self._cancel_all.disabled = True
@@ -82,7 +83,7 @@ class Panel:
             side.layout.height = f"{HEAD_PX + height_px}px"
             button.description = HIDE if height_px else SHOW
         if self._fold_all is not None:
-            self._fold_all.description = HIDE if any(heights_px) else SHOW
+            self._fold_all.description = f"{HIDE if any(heights_px) else SHOW} all"
 
     def tell_stopping(self, place: Optional[int]) -> None:
         """Answer a click on Cancel at once, however long the clean-up takes."""
@@ -92,16 +93,18 @@ class Panel:
                 button.description, button.disabled = STOPPING, True
 
     def become(self, html: str) -> None:
-        """Show *html* and nothing else from now on."""
+        """Show *html* and nothing else from now on.
+
+        Frames go with what they hold: a page that loads a frame whose buttons are gone loads
+        nothing at all.
+        """
         self._body.value = html
         self._box.children = (self._body,)
-        for widget in [*self._buttons, *self._sides, self._totals]:
-            widget.close()
+        _close([*self._frames, *self._buttons, self._totals])
 
     def close(self) -> None:
         """Let go of what is left."""
-        self._body.close()
-        self._box.close()
+        _close([self._box, self._body])
 
     def _html(self, **place: str) -> Any:
         return self._kit.HTML(layout=self._kit.Layout(margin="0", **place))
@@ -109,7 +112,7 @@ class Panel:
     def _top(self, names: Sequence[str], actions: Actions) -> Any:
         parts = [self._totals]
         if names:
-            self._fold_all = self._button(HIDE, "Hide or show all texts")
+            self._fold_all = self._button(f"{HIDE} all", "Hide or show all texts")
             self._fold_all.on_click(lambda _: actions.fold(None))
             parts.append(self._fold_all)
         if actions.cancel is not None:
@@ -137,3 +140,10 @@ class Panel:
         return self._kit.Button(
             description=description, tooltip=tooltip, layout=self._layout, style=self._style
         )
+
+
+def _close(widgets: Sequence[Any]) -> None:
+    for widget in widgets:
+        parts = [widget.layout, getattr(widget, "style", None)]
+        for part in [widget, *filter(None, parts)]:
+            part.close()
