@@ -19,6 +19,7 @@ check: $(VENV)/lint-ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/test_display_lint.py
 
 bench: $(VENV)/ready
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
