@@ -29,15 +29,15 @@ def transformed(rewriter: Rewriter, cell: str) -> str:
     [
         (
             "%%agent a -o x\nSay hi\n",
-            "(await get_ipython().run_cell_magic('agent', 'a -o x', 'Say hi\\n')) and None\n",
+            "(await get_ipython().run_cell_magic('agent', 'a -o x', 'Say hi\\n'), None)[1]\n",
         ),
         (
             "%agent a Say hi",
-            "(await get_ipython().run_line_magic('agent', 'a Say hi')) and None\n",
+            "(await get_ipython().run_line_magic('agent', 'a Say hi'), None)[1]\n",
         ),
         (
             "%agents cache verify",
-            "(await get_ipython().run_line_magic('agents', 'cache verify')) and None\n",
+            "(await get_ipython().run_line_magic('agents', 'cache verify'))\n",
         ),
         (
             "x = %agent a Say hi",
@@ -49,7 +49,7 @@ def transformed(rewriter: Rewriter, cell: str) -> str:
         ),
         (
             "for x in y:\n    %agent a Hi\n",
-            "for x in y:\n    (await get_ipython().run_line_magic('agent', 'a Hi')) and None\n",
+            "for x in y:\n    (await get_ipython().run_line_magic('agent', 'a Hi'), None)[1]\n",
         ),
         (
             "async def f():\n    z = %agent a Hi\n",
@@ -57,7 +57,7 @@ def transformed(rewriter: Rewriter, cell: str) -> str:
         ),
         (
             "%%workflow a -> b\nSay hi\n",
-            "(await get_ipython().run_cell_magic('workflow', 'a -> b', 'Say hi\\n')) and None\n",
+            "(await get_ipython().run_cell_magic('workflow', 'a -> b', 'Say hi\\n'), None)[1]\n",
         ),
     ],
 )

@@ -16,10 +16,7 @@ from typing import Any, Iterator, List, Tuple
 MAGICS = ("agent", "workflow")
 """Magics that are awaited and may stand in a line or head a cell."""
 
-_AWAITED = {
-    "run_cell_magic": MAGICS,
-    "run_line_magic": (*MAGICS, "agents"),
-}
+_CALLS = ("run_cell_magic", "run_line_magic")
 _CALL = re.compile(r"get_ipython\(\)\.run_(?:cell|line)_magic\('(?:agent|workflow)")
 _MISPLACED = re.compile(rf"\s*get_ipython\(\)\.run_line_magic\('(%(?:{'|'.join(MAGICS)}))',")
 
@@ -72,8 +69,9 @@ def _insertions(node: ast.AST) -> Iterator[Insertion]:
     for child in ast.iter_child_nodes(node):
         if isinstance(child, (ast.FunctionDef, ast.Lambda, ast.ClassDef, ast.Await)):
             continue
-        if isinstance(child, ast.Expr) and _is_ours(child.value):
-            yield from _around(child.value, "(await ", ") and None")
+        if isinstance(child, ast.Expr) and _is_ours(child.value, MAGICS):
+            # The magic has shown its value already; a bare call is not to show it again.
+            yield from _around(child.value, "(await ", ", None)[1]")
         elif isinstance(child, ast.expr) and _is_ours(child):
             yield from _around(child, "(await ", ")")
         else:
@@ -81,13 +79,13 @@ def _insertions(node: ast.AST) -> Iterator[Insertion]:
 
 
 def _around(call: ast.expr, before: str, after: str) -> Iterator[Insertion]:
-    """Enclose *call*; a bare call's value is dropped, because the magic has shown it already."""
+    """Enclose *call*."""
     yield call.lineno, call.col_offset, before
     yield call.end_lineno or call.lineno, call.end_col_offset or 0, after
 
 
-def _is_ours(node: ast.AST) -> bool:
-    """Whether *node* is the call that IPython makes of one of our magics."""
+def _is_ours(node: ast.AST, magics: Tuple[str, ...] = (*MAGICS, "agents")) -> bool:
+    """Whether *node* is the call that IPython makes of one of our *magics*."""
     if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args):
         return False
     shell, name = node.func.value, node.args[0]
@@ -96,5 +94,6 @@ def _is_ours(node: ast.AST) -> bool:
         and isinstance(shell.func, ast.Name)
         and shell.func.id == "get_ipython"
         and isinstance(name, ast.Constant)
-        and name.value in _AWAITED.get(node.func.attr, ())
+        and name.value in magics
+        and node.func.attr in _CALLS
     )
