@@ -10,7 +10,8 @@ there from the start. Every way of showing them runs in the same notebook, page 
 * ``Markdown``: what people write themselves, a Markdown display for each run, updated four times
   a second.
 
-Page time is CPU time of the page's main thread; lag is how late a task comes that sleeps 10 ms.
+Page time is CPU time of the page's main thread; lag is how late a task comes that sleeps 10 ms; the
+end is when the page shows the final bundle, counted from the last token.
 """
 
 from __future__ import annotations
@@ -206,11 +207,12 @@ def main() -> None:
     if missing():
         sys.exit(f"benchmarks/board.py {missing()}")
     setup = f"RUNS, TOKENS = {options.runs}, {50 * options.seconds}\n{SETUP}"
-    with tempfile.TemporaryDirectory() as folder, Lab.start(Path(folder)) as lab:
-        with lab.notebook("board.ipynb", [setup, WARM_UP]) as page:
-            page.run()
-            clock = Clock(page)
-            results = {way: measure(page, clock, way, options.runs) for way in WAYS}
+    with tempfile.TemporaryDirectory() as folder, Lab.start(Path(folder)) as lab, lab.notebook(
+        "board.ipynb", [setup, WARM_UP]
+    ) as page:
+        page.run()
+        clock = Clock(page)
+        results = {way: measure(page, clock, way, options.runs) for way in WAYS}
     print(f"{options.runs} runs, 50 tokens/s each, {options.seconds} s")
     print(table(results))
 

@@ -75,7 +75,8 @@ def _row(run: Run, height_px: int, tail_chars: int, now_s: float) -> str:
 
 
 def _pane(run: Run, height_px: int, tail_chars: int) -> str:
-    text = run.text
+    # An answer from the cache has never streamed.
+    text = run.text if run.result is None else run.result.output
     tail = text if len(text) <= tail_chars else f"…{text[-tail_chars:]}"
     # The margin keeps a short text at the top; a long one leaves nothing for it.
     inner = f'<div style="flex:none;margin-bottom:auto">{plain_html(tail)}</div>' if tail else ""
