@@ -88,7 +88,8 @@ class Kernel:
         traceback: Optional[TracebackType],
     ) -> None:
         self.client.stop_channels()
-        self._manager.shutdown_kernel(now=True)
+        # Asked to, not killed: its exit handlers run, and with them those that measure coverage.
+        self._manager.shutdown_kernel(now=False)
 
     def load(self, *lines: str) -> None:
         """Load the extension, then run *lines*; each must succeed."""
