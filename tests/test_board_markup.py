@@ -105,11 +105,20 @@ def test_height_is_fixed() -> None:
     [
         ([running(), Run("q")], "0 of 2 ended · 1 queued · 1 running"),
         ([ended(), ended()], "2 of 2 ended · 2 done · 2,000 tokens · $1.00"),
-        ([ended("cached", cached=True), ended()], "2 of 2 ended · 1 done · 1 cached · 2,000 tokens · $0.5000"),
-        ([ended(cost_usd=None), running()], "1 of 2 ended · 1 running · 1 done · 1,000 tokens · cost unknown"),
-        ([ended("failed", usage=Usage()), ended("cancelled", usage=Usage())], "2 of 2 ended · 1 failed · 1 cancelled"),
+        (
+            [ended("cached", cached=True), ended()],
+            "2 of 2 ended · 1 done · 1 cached · 2,000 tokens · $0.5000",
+        ),
+        (
+            [ended(cost_usd=None), running()],
+            "1 of 2 ended · 1 running · 1 done · 1,000 tokens · cost unknown",
+        ),
+        (
+            [ended("failed", usage=Usage()), ended("cancelled", usage=Usage())],
+            "2 of 2 ended · 1 failed · 1 cancelled",
+        ),
     ],
-)  # fmt: skip
+)
 def test_totals_add_up(runs: Any, told: str) -> None:
     """States are counted and add up; a cached answer costs nothing again."""
     assert words(totals_html(runs)) == told
