@@ -15,7 +15,7 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Callable, Dict, List, Optional, Tuple, TypeVar
 
-from .lock import HEARTBEAT_S, FileLock, Sighting
+from .lock import HEARTBEAT_S, FileLock, Holder, Sighting
 from .lookup import Lookup
 
 T = TypeVar("T")
@@ -33,6 +33,9 @@ class Flights:
         lock_path: Gives the lock file of a key; ``None`` where there is no directory to hold
             one. Called in a worker thread.
         deadline_s: How long anybody waits for somebody else.
+
+    Attributes:
+        holder: Whose the lock files are, while anybody flies.
     """
 
     def __init__(
@@ -44,6 +47,7 @@ class Flights:
         self._waiters: Dict[str, List[Waiter]] = {}
         self._workers: Optional[ThreadPoolExecutor] = None
         self._users = 0
+        self.holder = Holder()
 
     def lead_or_wait(self, key: str) -> Optional[Waiter]:
         """Become the leader of *key* in this process (``None``), or get a future to wait on."""
@@ -89,15 +93,18 @@ class Flights:
         with self._lock:
             self._users -= 1
             workers = None if self._users else self._workers
-            if workers is not None:
-                self._workers = None
-        if workers is not None:
-            workers.shutdown(wait=False)
+            if workers is None:
+                return
+            self._workers = None
+            holder, self.holder = self.holder, Holder()
+        workers.submit(holder.remove)
+        workers.shutdown(wait=False)
 
     def after_fork(self) -> None:
         """The child flies nothing, has no worker threads, and a lock may be held for good."""
         self._lock = threading.Lock()
         self._waiters, self._workers, self._users = {}, None, 0
+        self.holder = Holder()
 
 
 class Flight:
@@ -207,7 +214,7 @@ class Flight:
                 path = self._flights.lock_path(self._key)
                 if path is None:
                     return True
-                self._lock = FileLock(path)
+                self._lock = FileLock(path, self._flights.holder)
             if not watch.waiting:
                 watch.waiting = not self._lock.acquire()
                 return not watch.waiting

@@ -1,7 +1,8 @@
 """A lock file between processes, with a heartbeat instead of the operating system's locks.
 
-Only ``O_EXCL``, ``utime``, ``rename`` and ``unlink``: these also work on network file systems,
-where ``flock`` often does not. Nothing here waits; :mod:`.flight` does that on the event loop.
+Only ``link`` or ``O_EXCL``, ``utime``, ``rename`` and ``unlink``: these also work on network file
+systems, where ``flock`` often does not. Nothing here waits; :mod:`.flight` does that on the event
+loop.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ import json
 import os
 import secrets
 import socket
+import threading
 import time
 from dataclasses import dataclass, field
-from typing import Any, Dict, NamedTuple, Optional
+from typing import Any, Dict, NamedTuple, Optional, Tuple
 
 from .safe_files import IS_WINDOWS, read_regular, temporary_name, write_new
 
@@ -27,12 +29,13 @@ class Sighting(NamedTuple):
     """What a waiter saw of somebody else's lock file.
 
     Attributes:
-        beat: Changes with every heartbeat and with every new holder.
+        beat: Time of the last heartbeat in nanoseconds, and the file's number; changes with
+            every heartbeat and every new holder.
         holder: What the file says about its holder.
         age_s: Seconds since the last heartbeat by this machine's clock.
     """
 
-    beat: object
+    beat: Tuple[int, int]
     holder: Dict[str, Any]
     age_s: float
 
@@ -56,18 +59,78 @@ class Sighting(NamedTuple):
         return BUSY_STALE_S if _is_alive(self.holder.get("pid")) else _DEAD_GRACE_S
 
 
+class Holder:
+    """A file that says who holds all locks of one cache object; lock files are links to it.
+
+    A link is one small step, where creating and deleting a file for each call is slow: ext4
+    searches through the numbers of all files deleted in the last minutes for each new one.
+
+    Attributes:
+        token: What tells this holder from all others.
+    """
+
+    def __init__(self) -> None:
+        self.token = secrets.token_hex(8)
+        self._path = ""
+        self._usable = True
+        self._lock = threading.Lock()
+
+    @property
+    def description(self) -> bytes:
+        """What the file says."""
+        holder = {"host": socket.gethostname(), "pid": os.getpid(), "token": self.token}
+        return json.dumps(holder).encode("ascii")
+
+    def link(self, path: str) -> bool:
+        """Make *path* a lock of ours; false if that takes a file of its own.
+
+        Raises:
+            FileExistsError: Somebody holds it.
+            OSError: The file cannot be made.
+        """
+        if not self._usable:
+            return False
+        source = self._made(os.path.dirname(path))
+        try:
+            os.utime(source)  # before the link is there: a lock must not look stale when it is new
+            os.link(source, path)
+        except FileExistsError:
+            raise
+        except FileNotFoundError:  # swept away as litter, or the folder is gone
+            self._path = ""
+            return False
+        except OSError:  # a file system without links
+            self._usable = False
+            return False
+        return True
+
+    def remove(self) -> None:
+        """Remove the file; locks that are still there keep what it says."""
+        if self._path:
+            _unlink(self._path)
+
+    def _made(self, folder: str) -> str:
+        with self._lock:
+            if not self._path:
+                path = f"{folder}/{temporary_name()}"
+                write_new(path, self.description)
+                self._path = path
+            return self._path
+
+
 @dataclass
 class FileLock:
     """A lock file that this process may hold.
 
     Attributes:
         path: The file.
+        holder: Who we are.
         held: Whether this object created it.
     """
 
     path: str
+    holder: Holder = field(default_factory=Holder)
     held: bool = False
-    _token: str = field(default_factory=lambda: secrets.token_hex(8))
 
     def acquire(self) -> bool:
         """Create the file; whether that worked.
@@ -75,9 +138,9 @@ class FileLock:
         Raises:
             OSError: The file system does not let us, other than by the file being there.
         """
-        holder = {"host": socket.gethostname(), "pid": os.getpid(), "token": self._token}
         try:
-            write_new(self.path, json.dumps(holder).encode("ascii"))
+            if not self.holder.link(self.path):
+                write_new(self.path, self.holder.description)
         except FileExistsError:
             return False
         self.held = True
@@ -92,7 +155,7 @@ class FileLock:
         """Remove the file, unless somebody took it over meanwhile."""
         if self.held:
             self.held = False
-            if self._token_in(self.path) == self._token:
+            if self._token_in(self.path) == self.holder.token:
                 _unlink(self.path)
 
     def look(self) -> Optional[Sighting]:
@@ -115,7 +178,7 @@ class FileLock:
             os.rename(self.path, aside)
         except OSError:
             return False
-        if self._token_in(aside) != stale.holder.get("token", ""):
+        if not _is_same(aside, stale):
             with contextlib.suppress(OSError):
                 os.link(aside, self.path)
             _unlink(aside)
@@ -128,6 +191,16 @@ class FileLock:
             return str(_parsed(read_regular(path, 4096)[0]).get("token", ""))
         except OSError:
             return ""
+
+
+def _is_same(path: str, seen: Sighting) -> bool:
+    """Whether *path* is the lock that was seen, and nobody has shown a sign of life since."""
+    try:
+        raw, status = read_regular(path, 4096)
+    except OSError:
+        return False
+    token = _parsed(raw).get("token", "")
+    return (status.st_mtime_ns, token) == (seen.beat[0], seen.holder.get("token", ""))
 
 
 def _parsed(raw: bytes) -> Dict[str, Any]:

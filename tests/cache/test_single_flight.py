@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import List
+from typing import List, Type
 
 import pytest
 from cache_builders import make_cache, make_request, make_result, outputs, run_python
@@ -349,6 +349,59 @@ def test_only_one_thief(tmp_path: Path) -> None:
     assert stolen == [True, False, False, False, False]
 
 
+def test_sign_of_life_stops_a_thief(tmp_path: Path) -> None:
+    """A lock whose heart beat after it was judged is not taken over."""
+    holder, thief = FileLock(str(tmp_path / ".lk")), FileLock(str(tmp_path / ".lk"))
+    holder.acquire()
+    seen = thief.look()
+    assert seen is not None
+
+    os.utime(holder.path, (2_000_000_000, 2_000_000_000))
+
+    assert not thief.steal(seen)
+    assert os.path.exists(holder.path)
+
+
+async def test_locks_are_links(cache: ResponseCache) -> None:
+    """The locks of one cache are one file, and all its names go with the last flight."""
+    async with cache.flight(KEY), cache.flight(KEY[:2] + "a" * 62):
+        other = lock_file(cache).with_name(f".{'a' * 16}.lk")
+        assert lock_file(cache).stat().st_ino == other.stat().st_ino
+
+    for thread in [thread for thread in threading.enumerate() if "cfnb" in thread.name]:
+        thread.join(timeout=10)
+    assert list(lock_file(cache).parent.iterdir()) == []
+
+
+async def test_idle_holder_makes_fresh_locks(cache: ResponseCache) -> None:
+    """A lock taken long after the first one does not look stale from its beginning."""
+    async with cache.flight("a" * 64):
+        first = cache.directory / "aa" / f".{'a' * 16}.lk"
+        os.utime(first, (1, 1))
+        async with cache.flight(KEY):
+            assert time.time() - lock_file(cache).stat().st_mtime < BUSY_STALE_S / 2
+
+
+@pytest.mark.parametrize("error", [PermissionError, FileNotFoundError])
+async def test_locks_work_without_links(
+    cache: ResponseCache, monkeypatch: pytest.MonkeyPatch, error: Type[OSError]
+) -> None:
+    """Where a file system knows no links, or the file was swept away, a lock is its own file."""
+
+    def refuse(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(os, "link", refuse)
+    other = make_cache(cache.directory.parent)
+    async with cache.flight(KEY):
+        assert lock_file(cache).exists()
+        other._flights.deadline_s = 0.05
+        async with other.flight(KEY):
+            assert lock_file(cache).exists()
+
+    assert not lock_file(cache).exists()
+
+
 def test_robbed_holder_leaves_the_new_lock(tmp_path: Path) -> None:
     """A holder that was too slow does not remove its successor's lock."""
     path = str(tmp_path / ".lk")
@@ -382,14 +435,14 @@ def dead_pid() -> int:
 )
 def test_patience_depends_on_the_holder(host: object, pid: object, limit_s: float) -> None:
     """A busy kernel of this machine gets more time than a silent one elsewhere or a dead one."""
-    assert Sighting(1, {"host": host, "pid": pid}, 0.0).stale_after_s() == limit_s
+    assert Sighting((1, 1), {"host": host, "pid": pid}, 0.0).stale_after_s() == limit_s
 
 
 def test_dead_process_gets_no_time() -> None:
     """A holder that is gone from this machine is replaced soon."""
     holder = {"host": socket.gethostname(), "pid": dead_pid()}
 
-    assert Sighting(1, holder, 0.0).stale_after_s() < STALE_S
+    assert Sighting((1, 1), holder, 0.0).stale_after_s() < STALE_S
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "[" * 4_000, "\0" * 99, "7"], ids=repr)
