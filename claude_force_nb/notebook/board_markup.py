@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from typing import AbstractSet, Callable, Iterator, List, Sequence
+from typing import AbstractSet, Callable, Iterator, Sequence
 
-from ..records import OFFLINE_LABEL
+from ..records import OFFLINE_LABEL, AgentResult, AgentResults
 from ..runs import QUEUED, RUNNING, STATES, Run
 from .bundle import dollars, footer_text
 from .rendering import escaped, plain_html
@@ -135,16 +135,15 @@ def _totals(runs: Sequence[Run]) -> Iterator[str]:
             yield f"{states[state]} {state}"
     if waiting:
         yield f"{waiting} waiting"
-    yield from _spent([run for run in runs if run.result is not None])
+    yield from _spent([run.result for run in runs if run.result is not None])
 
 
-def _spent(ended: Sequence[Run]) -> List[str]:
-    results = [run.result for run in ended if run.result is not None]
-    fresh = [result for result in results if not result.cached and not result.offline]
-    tokens = sum(r.usage.prompt_tokens + r.usage.output_tokens for r in results)
-    costs = [result.cost_usd for result in fresh if result.success]
-    parts = [f"{tokens:,} tokens"] if tokens else []
-    if None in costs:
-        return [*parts, "cost unknown"]
-    spent = sum(cost for cost in costs if cost is not None)
-    return [*parts, dollars(spent)] if spent else parts
+def _spent(results: Sequence[AgentResult]) -> Iterator[str]:
+    usage = AgentResults(results).usage
+    if usage.prompt_tokens or usage.output_tokens:
+        yield f"{usage.prompt_tokens + usage.output_tokens:,} tokens"
+    cost_usd = AgentResults(r for r in results if not r.cached and not r.offline).cost_usd
+    if cost_usd is None:
+        yield "cost unknown"
+    elif cost_usd:
+        yield dollars(cost_usd)
