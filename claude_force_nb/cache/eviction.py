@@ -214,15 +214,14 @@ class Evictor:
         for path in litter:
             remove(path)
         total_bytes = sum(info.size_bytes for info in files)
-        victims: List[FileInfo] = []
-        if total_bytes > self._budget_bytes:
-            victims = list(surplus(files, self._target_bytes))
-        gone = [info.size_bytes for info in victims if remove(info.path)]
+        full = total_bytes > self._budget_bytes
+        victims = list(surplus(files, self._target_bytes)) if full else []
+        dropped = sum(remove(info.path) for info in victims)
         group = _Group(total_bytes - sum(info.size_bytes for info in victims))
-        if victims:
+        if full:
             _plan(group, files, len(victims))
         self._learn(index, group, total_bytes, len(files))
-        return len(gone)
+        return dropped
 
     def _learn(self, index: int, group: _Group, seen_bytes: int, seen_entries: int) -> None:
         with self._lock:
