@@ -76,18 +76,25 @@ def _sort(items: Iterable[os.DirEntry[str]], start: str, before_ns: int, found: 
             found.litter.append(item.path)
 
 
-def surplus(files: List[FileInfo], target_bytes: float) -> Iterator[FileInfo]:
+def surplus(files: List[FileInfo], target_bytes: float, keep: str = "") -> Iterator[FileInfo]:
     """Which of *files* to drop, the longest unused first, until *target_bytes* remain.
 
-    The most recently used one stays, however large it is: somebody has just paid for it.
+    The most recently used one stays, however large it is, and so does the entry of the key *keep*:
+    somebody has just paid for it, and clocks of file systems tick too slowly to tell which of two
+    writes came last.
     """
-    heap = list(files)
+    heap = [info for info in files if not (keep and _is_of(info.path, keep))]
     heapq.heapify(heap)
-    total = sum(info.size_bytes for info in heap)
-    while total > target_bytes and len(heap) > 1:
+    total = sum(info.size_bytes for info in files)
+    newest = 1 if len(heap) == len(files) else 0
+    while total > target_bytes and len(heap) > newest:
         victim = heapq.heappop(heap)
         total -= victim.size_bytes
         yield victim
+
+
+def _is_of(path: str, key: str) -> bool:
+    return os.path.basename(path).startswith(key)
 
 
 @dataclass
@@ -153,7 +160,7 @@ class Evictor:
             group.size_bytes += size_bytes
             group.writes += 1
             due = self._due(group)
-        return self._pass(index, group) if due else 0
+        return self._pass(index, group, key) if due else 0
 
     def trim(self) -> int:
         """Bring every group within its share; how many entries were dropped."""
@@ -176,15 +183,15 @@ class Evictor:
             return True
         return group.look_after == math.inf and self._writes % PASS_EVERY == 0
 
-    def _pass(self, index: int, group: _Group) -> int:
+    def _pass(self, index: int, group: _Group, key: str) -> int:
         if group.size_bytes <= self._budget_bytes:
-            return self._look(index)
-        dropped = self._drop_next(group)
+            return self._look(index, key)
+        dropped = self._drop_next(group, key)
         if group.size_bytes <= self._target_bytes:
             return dropped
-        return dropped + self._look(index)
+        return dropped + self._look(index, key)
 
-    def _drop_next(self, group: _Group) -> int:
+    def _drop_next(self, group: _Group, keep: str) -> int:
         """Drop what the last look found to go next; how many.
 
         When a file is gone already another kernel is at work here: then what that look found is
@@ -200,7 +207,9 @@ class Evictor:
             except OSError:
                 group.next_names = []
                 break
-            if status.st_mtime_ns <= group.next_before_ns and remove(path):
+            if name.startswith(keep) or status.st_mtime_ns > group.next_before_ns:
+                continue
+            if remove(path):
                 dropped += 1
                 freed_bytes += status.st_size
         with self._lock:
@@ -208,14 +217,14 @@ class Evictor:
             group.size_bytes -= freed_bytes
         return dropped
 
-    def _look(self, index: int) -> int:
+    def _look(self, index: int, keep: str = "") -> int:
         shards = [f"{self.store.root}/{number:02x}" for number in range(index, SHARDS, self._count)]
         files, litter = listing(shards)
         for path in litter:
             remove(path)
         total_bytes = sum(info.size_bytes for info in files)
         full = total_bytes > self._budget_bytes
-        victims = list(surplus(files, self._target_bytes)) if full else []
+        victims = list(surplus(files, self._target_bytes, keep)) if full else []
         dropped = sum(remove(info.path) for info in victims)
         group = _Group(total_bytes - sum(info.size_bytes for info in victims))
         if full:

@@ -249,3 +249,17 @@ def test_estimate_is_close(tmp_path: Path) -> None:
 
     assert exact["entries"] == 4_200
     assert cache.size() == pytest.approx(exact["size_bytes"], rel=0.5)
+
+
+def test_slow_clock_spares_the_new_entry(tmp_path: Path) -> None:
+    """An entry just written stays, also when older ones carry the same time."""
+    cache = make_cache(tmp_path, max_size_mb=0.1)
+    older = [make_request(str(number)) for number in range(20)]
+    for request in older:
+        cache.store(request, make_result("x" * 3_000))
+        os.utime(cache.entry_path(request_key(request)), (2e9, 2e9))  # as a clock ahead would
+
+    for number in range(20, 60):
+        request = make_request(str(number))
+        cache.store(request, make_result("x" * 30_000))
+        assert cache.entry_path(request_key(request)).exists()
