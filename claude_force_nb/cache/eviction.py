@@ -114,10 +114,9 @@ class _Group:
     next_before_ns: int = 0
 
 
-def _plan(group: _Group, files: List[FileInfo], dropped: int) -> None:
-    """Note the older half of what is left of *files* as what goes next."""
-    count = dropped + (len(files) - dropped) // 2
-    following = heapq.nsmallest(count, files)[dropped:]
+def _plan(group: _Group, left: List[FileInfo]) -> None:
+    """Note the older half of the files that are *left* as what goes next."""
+    following = heapq.nsmallest(len(left) // 2, left)
     if following:
         group.next_before_ns = following[-1].mtime_ns
         group.next_names = [os.path.basename(info.path) for info in reversed(following)]
@@ -228,7 +227,8 @@ class Evictor:
         dropped = sum(remove(info.path) for info in victims)
         group = _Group(total_bytes - sum(info.size_bytes for info in victims))
         if full:
-            _plan(group, files, len(victims))
+            gone = frozenset(victims)
+            _plan(group, [info for info in files if info not in gone])
         self._learn(index, group, total_bytes, len(files))
         return dropped
 
